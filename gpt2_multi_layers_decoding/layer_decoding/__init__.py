@@ -1,0 +1,60 @@
+"""See what every layer of a GPT-2 model would have said.
+
+Three kinds of module, one direction. *Decoding* (torch, no printing) returns frozen dataclasses of plain
+Python values; *rendering* (no torch) turns them into strings; only a script prints.
+
+    decoding    loading, lens, cache, measures, greedy, truncation
+    results     the dataclasses between the two sides
+    rendering   pieces, alignment, rows, wrapping, live, documents
+    the shell   arguments, command, colours, errors
+
+Shape symbols, used in every docstring:
+
+    B batch    P prompt tokens    T generated tokens    L layers    R rows (layers decoded)
+    D hidden width    V vocabulary    K candidates    N tracked tokens
+
+Importing this package imports no torch: the names below are fetched when first used.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as _installed_version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from layer_decoding.errors import LayerDecodingError, UsageError
+    from layer_decoding.greedy import decode_layers
+    from layer_decoding.loading import LoadedModel, load_model
+    from layer_decoding.results import LayerDecoding
+    from layer_decoding.truncation import truncate
+
+_HOME_OF = {
+    "LayerDecoding": "results",
+    "LayerDecodingError": "errors",
+    "LoadedModel": "loading",
+    "UsageError": "errors",
+    "decode_layers": "greedy",
+    "load_model": "loading",
+    "truncate": "truncation",
+}
+
+__all__ = [
+    "LayerDecoding",
+    "LayerDecodingError",
+    "LoadedModel",
+    "UsageError",
+    "decode_layers",
+    "load_model",
+    "truncate",
+]
+
+try:
+    __version__ = _installed_version("gpt2-multi-layers-decoding")
+except PackageNotFoundError:  # run from the source folder, nothing installed
+    __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME_OF:
+        return getattr(import_module(f"layer_decoding.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'layer_decoding' has no attribute {name!r}")

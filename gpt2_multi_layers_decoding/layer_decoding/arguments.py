@@ -1,0 +1,154 @@
+"""Options, defined once for every script; parsed before torch is imported.
+
+A value that cannot be meant is a UsageError here, in one sentence with the value; what only the model can
+tell (is there a layer 13?) is told later.
+"""
+
+import argparse
+import os
+import stat
+import sys
+from typing import NoReturn
+
+from layer_decoding import __version__
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.terminal import MINIMUM_WIDTH
+
+DEFAULT_PROMPT = "A long long time ago,"
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser of the house: no abbreviations, errors raised as one sentence, examples kept as written."""
+
+    def __init__(self, purpose: str, examples: str) -> None:
+        super().__init__(
+            description=purpose,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for every mistake on the command line."""
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see --help.")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Narrow enough for 80 columns, option names in a column of their own."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=80)
+
+
+def add_model_options(parser: Parser) -> None:
+    """The prompt, which model runs, and where."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"text to continue, - for stdin ({DEFAULT_PROMPT})")
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="NAME", help="Hub name, folder, or mini (gpt2, else mini)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (auto)")
+    group.add_argument(
+        "--max-new-tokens", type=_whole_number, default=20, metavar="N", help="tokens to write (20)"
+    )
+
+
+def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
+    """What is printed and how; the group, for a script's own output options."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON, alone")
+    group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="colour (auto)")
+    group.add_argument("--width", type=_width, metavar="CELLS", help="wrap at this width (the terminal's)")
+    group.add_argument("--quiet", action="store_true", help="no notices on stderr")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return group
+
+
+def _whole_number(text: str) -> int:
+    """An option's value as an integer of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too small, it must be at least 1")
+    return number
+
+
+def _width(text: str) -> int:
+    """The value of --width: enough cells for a label and some text."""
+    cells = _whole_number(text)
+    if cells < MINIMUM_WIDTH:
+        raise argparse.ArgumentTypeError(f"{cells} cells are too narrow, give at least {MINIMUM_WIDTH}")
+    return cells
+
+
+def layer_list(text: str) -> list[int] | None:
+    """The value of --layers: '1,6,9-12' as numbers, 'all' as None.
+
+    >>> layer_list("1,6,9-12")
+    [1, 6, 9, 10, 11, 12]
+    """
+    if text.strip() == "all":
+        return None
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (side.strip() for side in part.partition("-"))
+        if not (first.isdecimal() and first.isascii()) or (dash and not (last.isdecimal() and last.isascii())):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 1,6,9-12, or all")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise argparse.ArgumentTypeError(f"the range {part.strip()} runs backwards, write {high}-{low}")
+        if high > 9999:
+            raise argparse.ArgumentTypeError(f"there is no layer {high}")
+        layers += range(low, high + 1)
+    return sorted(set(layers))
+
+
+def read_prompt(argument: str | None) -> str:
+    """The prompt: the argument, or stdin for '-' or when it is a pipe or a file, or the default.
+
+    One trailing newline of stdin is dropped.
+
+    Raises:
+        UsageError: an empty prompt, or one that is not text.
+        LayerDecodingError: stdin is not UTF-8.
+    """
+    if argument is not None and argument != "-":
+        prompt = argument
+    elif argument == "-" or _stdin_is_given():
+        prompt = _read_stdin()
+        if not prompt and argument is None:
+            return DEFAULT_PROMPT
+    else:
+        return DEFAULT_PROMPT
+    if not prompt:
+        raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError:
+        raise UsageError("The prompt is not valid UTF-8 text; write it in UTF-8.") from None
+    return prompt
+
+
+def _stdin_is_given() -> bool:
+    """Whether stdin is a pipe or a file, rather than a keyboard or nothing."""
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # no stdin, or one that is not a real file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _read_stdin() -> str:
+    """All of stdin, less one trailing newline."""
+    if sys.stdin is None:
+        return ""
+    raw = sys.stdin.buffer.read()
+    try:
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise LayerDecodingError(
+            f"Standard input is not UTF-8 text: byte {error.start} is 0x{raw[error.start]:02x}; convert it to UTF-8."
+        ) from None
+    return text.removesuffix("\n")

@@ -1,0 +1,105 @@
+"""How every script runs: parse, show, and turn whatever went wrong into one sentence and an exit code.
+
+0 done, 1 a failure of the world, 2 a usage error, 130 interrupted. Results go to stdout, all else to stderr.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+import colorama
+
+from layer_decoding.arguments import Parser
+from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.pieces import escape
+
+if TYPE_CHECKING:
+    from layer_decoding.loading import LoadedModel
+
+Show = Callable[[argparse.Namespace], None]
+
+
+def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments, call `show` with them, return the exit code; nothing but --debug shows a traceback."""
+    colorama.just_fix_windows_console()
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_to_encode(stream)
+    debug = False
+    try:
+        args = parser.parse_args(argv)
+        debug = args.debug
+        show(args)
+        sys.stdout.flush()
+        return 0
+    except SystemExit as stop:  # argparse, after --help and --version
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        _say("\nInterrupted.")
+        return 130
+    except BrokenPipeError:
+        _forget_stdout()
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+
+
+def load(args: argparse.Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
+    """The model asked for and the prompt's token ids; the first line is said before anything heavy is imported."""
+    from layer_decoding.loading import DEFAULT_MODEL, encode_prompt, load_model, quiet_libraries
+
+    notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} …")
+
+    if not args.debug:
+        quiet_libraries()
+    loaded = load_model(args.model, args.device, args.dtype, on_notice=lambda sentence: notice(args, sentence))
+    return loaded, encode_prompt(loaded.tokenizer, prompt)
+
+
+def notice(args: argparse.Namespace, sentence: str) -> None:
+    """A line for the reader on stderr, unless --quiet."""
+    if not args.quiet:
+        _say(sentence)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one sentence what went wrong; return its exit code."""
+    if isinstance(error, LayerDecodingError):
+        _say(f"error: {error}")
+        return error.exit_code
+    if is_out_of_memory(error):
+        _say(
+            "error: The memory is exhausted; try a smaller model, fewer --max-new-tokens, --dtype bfloat16, or --device cpu."
+        )
+    elif isinstance(error, OSError):
+        _forget_stdout()
+        _say(f"error: The output cannot be written: {error.strerror or error}; write it somewhere else.")
+    else:
+        _say(f"error: {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where.")
+    return 1
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr; a closed stderr is no reason to fail."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def _never_fail_to_encode(stream: TextIO) -> None:
+    """Characters that a stream's encoding lacks are written as escapes rather than raise."""
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail either."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        pass

@@ -1,0 +1,34 @@
+"""The two kinds of failure a reader can meet, each one sentence, each with its exit code.
+
+Raised anywhere, turned into a line on stderr and an exit code in one place only, `command.run`.
+"""
+
+
+class LayerDecodingError(Exception):
+    """A failure that one sentence explains: what is wrong, with the numbers, and what to do.
+
+    `exit_code` 1: the world is not as asked (files, Hub, device, memory, output).
+    """
+
+    exit_code = 1
+
+
+class UsageError(LayerDecodingError):
+    """A failure that a different command line or argument mends: options, numbers, layers, the prompt."""
+
+    exit_code = 2
+
+
+_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc_failed")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out, on the host or on an accelerator.
+
+    Decided by the type's name and the message, so that this module never imports torch: torch raises its own
+    ``OutOfMemoryError`` on CUDA, but a plain RuntimeError on the CPU and on MPS, and mapping a file raises OSError.
+    """
+    if any(kind.__name__ in ("MemoryError", "OutOfMemoryError") for kind in type(error).__mro__):
+        return True
+    message = str(error).lower()
+    return isinstance(error, (RuntimeError, OSError)) and any(phrase in message for phrase in _MEMORY_PHRASES)

@@ -1,0 +1,265 @@
+"""Greedy decoding of every layer at once, for about the price of an ordinary decode.
+
+Shared context: one cached pass a token over the text the last layer writes; the output of every block goes
+through the lens, all rows in one product. Own context: one cached batch a token, a row a layer, from which
+row k leaves after block k, so that block k works on L - k + 1 rows.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol, get_args
+
+import torch
+
+from layer_decoding.errors import UsageError
+from layer_decoding.generation import end_ids
+from layer_decoding.lens import (
+    Lens,
+    block_outputs,
+    check_lengths,
+    check_lens,
+    find_lens,
+    select_layers,
+)
+from layer_decoding.measures import StepMeasures, measure
+from layer_decoding.results import Candidate, Context, LayerDecoding, LayerRow
+from layer_decoding.shrinking import leaving_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+OnStep = Callable[[int, dict[int, int]], None]
+
+
+class DecodingInterrupted(KeyboardInterrupt):
+    """Ctrl-C while decoding; `result` holds the steps that were finished, None if there was none."""
+
+    def __init__(self, result: LayerDecoding | None) -> None:
+        super().__init__("decoding was interrupted")
+        self.result = result
+
+
+def decode_layers(
+    model: "PreTrainedModel",
+    prompt_ids: Sequence[int],
+    max_new_tokens: int,
+    *,
+    context: Context = "shared",
+    layers: Sequence[int] | None = None,
+    measures: bool = True,
+    candidates: int = 5,
+    track: Sequence[int] = (),
+    on_step: OnStep | None = None,
+) -> LayerDecoding:
+    """Greedy text of every layer, and how sure each was, token by token.
+
+    Args:
+        prompt_ids: P token ids, at least one.
+        context: "shared": every layer predicts the next token of the text the last layer writes;
+            "own": every layer continues its own text.
+        layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there.
+        measures: log-probability, entropy, KL, rank and candidates, each [T] a row; False for tokens only.
+        candidates: K, how many of the likeliest next tokens to keep at each step.
+        track: N token ids whose probability and rank to keep at each step.
+        on_step: called as on_step(step, {layer: id}) when a step's tokens are known, step counting from 1.
+
+    Raises:
+        UsageError: lengths, layers, context or ids out of range.
+        LayerDecodingError: the lens does not reproduce the model's own logits.
+        DecodingInterrupted: Ctrl-C; carries what was finished.
+    """
+    lens = find_lens(model)
+    prompt = list(prompt_ids)
+    check_lengths(model, prompt, max_new_tokens)
+    if context not in get_args(Context):
+        raise UsageError(f"The context is {context!r}; it must be 'shared' or 'own'.")
+    if candidates < 1:
+        raise UsageError(f"The number of candidates is {candidates}; it must be at least 1.")
+    _check_ids([*prompt, *track], model.config.vocab_size)
+    shown = select_layers(layers, lens.layer_count)
+    decoded = shown if context == "own" else sorted({*shown, *range(1, lens.layer_count + 1)})
+    record = _Record(context, shown, decoded, frozenset(end_ids(model)))
+    shown_rows = [decoded.index(layer) for layer in shown]
+
+    def result() -> LayerDecoding:
+        settles, rows = record.settles_at(), record.rows()
+        return LayerDecoding(
+            context, lens.layer_count, tuple(prompt), max_new_tokens, rows, settles, tuple(track)
+        )
+
+    try:
+        with torch.inference_mode(), ExitStack() as stack:
+            path: _Path = (_SharedPath if context == "shared" else _OwnPath)(lens, decoded, stack)
+            hidden = path.start(prompt)
+            for step in range(1, max_new_tokens + 1):
+                logits = lens.logits(hidden)  # [R, V]
+                ids = logits.argmax(1)  # lowest id on ties
+                numbers = None
+                if measures or track:
+                    rows = logits if shown == decoded else logits[shown_rows]
+                    numbers = measure(rows, final=context == "shared", candidates=candidates, track=tuple(track))
+                record.add(ids.tolist(), numbers)
+                if on_step is not None:
+                    on_step(step, record.newest())
+                if record.finished or step == max_new_tokens:
+                    break
+                hidden = path.advance(ids)
+    except KeyboardInterrupt:
+        raise DecodingInterrupted(result() if record.ids else None) from None
+    return result()
+
+
+def _check_ids(ids: list[int], vocabulary: int) -> None:
+    """Refuse ids that the model has no embedding for."""
+    unknown = [token for token in ids if not 0 <= token < vocabulary]
+    if unknown:
+        raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
+
+
+# ---------------------------------------------------------------- the two contexts
+
+
+class _Path(Protocol):
+    """How hidden states come about: for the prompt, then for each chosen token."""
+
+    def start(self, prompt: list[int]) -> torch.Tensor: ...
+
+    def advance(self, ids: torch.Tensor) -> torch.Tensor: ...
+
+
+class _SharedPath:
+    """One text, the last layer's: every block's output at its last position."""
+
+    def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
+        self.lens, self.decoded = lens, decoded
+        self.outputs = stack.enter_context(block_outputs(lens))
+
+    def start(self, prompt: list[int]) -> torch.Tensor:
+        """Read the prompt and check the lens on it: hidden [R, D]."""
+        self.cache, hidden = read_prompt(self.lens, prompt, self.outputs)
+        return torch.cat([hidden[layer] for layer in self.decoded])
+
+    def advance(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append the last layer's choice, ids [R][-1]: hidden [R, D]."""
+        self.lens.base(input_ids=ids[-1:, None], past_key_values=self.cache, use_cache=True)
+        return torch.cat([self.outputs[layer] for layer in self.decoded])
+
+
+class _OwnPath:
+    """A text a layer, in one batch that grows smaller from block to block."""
+
+    def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
+        self.lens, self.decoded, self.stack = lens, decoded, stack
+
+    def start(self, prompt: list[int]) -> torch.Tensor:
+        """Read the prompt once for all rows, then give each block's cache as many rows as will reach it."""
+        from transformers.cache_utils import DynamicLayer
+
+        with block_outputs(self.lens) as outputs:
+            self.cache, hidden = read_prompt(self.lens, prompt, outputs)
+        for layer, block_cache in enumerate(self.cache.layers, 1):
+            assert isinstance(block_cache, DynamicLayer)
+            block_cache.batch_repeat_interleave(sum(row >= layer for row in self.decoded))
+        self.left = self.stack.enter_context(leaving_rows(self.lens, self.decoded))
+        return torch.cat([hidden[layer] for layer in self.decoded])
+
+    def advance(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append to every row its own choice, ids [R]: hidden [R, D]."""
+        self.lens.base(input_ids=ids[:, None], past_key_values=self.cache, use_cache=True)
+        return torch.cat([self.left[layer] for layer in self.decoded])
+
+
+def read_prompt(
+    lens: Lens, prompt: list[int], outputs: dict[int, torch.Tensor]
+) -> tuple["DynamicCache", dict[int, torch.Tensor]]:
+    """The prompt through the whole model, once: its cache, and hidden_0 … hidden_L at its last position, [1, D] each.
+
+    The logits that the model itself gives for it are what the lens is checked against.
+    """
+    from transformers.cache_utils import DynamicCache
+
+    cache = DynamicCache(config=lens.model.config)
+    input_ids = torch.tensor([prompt], device=lens.model.device)
+    answer = lens.model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
+    return cache, dict(outputs)
+
+
+# ---------------------------------------------------------------- keeping the books
+
+
+class _Record:
+    """The steps so far, and which rows have ended."""
+
+    def __init__(self, context: Context, shown: list[int], decoded: list[int], ends: frozenset[int]) -> None:
+        self.context, self.shown, self.decoded, self.ends = context, shown, decoded, ends
+        self.ids: list[list[int]] = []  # [T][R], decoded layers
+        self.numbers: list[StepMeasures] = []  # [T], shown layers
+        self.lengths: dict[int, int] = {}  # layer -> T of a text that has ended
+
+    @property
+    def writers(self) -> list[int]:
+        """The layers that write a text: the last one, or in own context all of them."""
+        return self.decoded if self.context == "own" else self.decoded[-1:]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every text has ended."""
+        return len(self.lengths) == len(self.writers)
+
+    def add(self, ids: list[int], numbers: StepMeasures | None) -> None:
+        """Take one step: a token for each decoded layer."""
+        self.ids.append(ids)
+        if numbers is not None:
+            self.numbers.append(numbers)
+        chosen = dict(zip(self.decoded, ids, strict=True))
+        for layer in self.writers:
+            if chosen[layer] in self.ends:
+                self.lengths.setdefault(layer, len(self.ids))
+
+    def newest(self) -> dict[int, int]:
+        """{layer: id} of the rows shown that got a token in the newest step."""
+        step = len(self.ids)
+        chosen = dict(zip(self.decoded, self.ids[-1], strict=True))
+        return {layer: chosen[layer] for layer in self.shown if self.lengths.get(layer, step) == step}
+
+    def settles_at(self) -> tuple[int, ...] | None:
+        """[T]: the first layer from which on, up to L, the top token is the final one. Shared context only."""
+        if self.context == "own":
+            return None
+        blocks = [(layer, row) for row, layer in enumerate(self.decoded) if layer > 0]
+        settles = []
+        for ids in self.ids:
+            differing = [layer for layer, row in blocks if ids[row] != ids[-1]]
+            settles.append(max(differing, default=0) + 1)
+        return tuple(settles)
+
+    def rows(self) -> tuple[LayerRow, ...]:
+        """The rows shown. A text that has ended is cut there; under a shared text every row is as long as it."""
+        measured = _as_lists(self.numbers)
+        rows = []
+        for number, layer in enumerate(self.shown):
+            ids = [step[self.decoded.index(layer)] for step in self.ids]
+            ended_at = self.lengths.get(layer if self.context == "own" else self.decoded[-1])
+            length = ended_at or len(ids)
+            columns = {name: tuple(values[number][:length]) for name, values in measured.items()}
+            finished = ended_at is not None and ids[length - 1] in self.ends
+            rows.append(LayerRow(layer, tuple(ids[:length]), finished, **columns))
+        return tuple(rows)
+
+
+def _as_lists(steps: list[StepMeasures]) -> dict[str, list[Any]]:
+    """The measures of T steps as {field of LayerRow: [R][T] plain values}; those not known are left out."""
+    if not steps:
+        return {}
+    table = {}
+    for name in StepMeasures.__dataclass_fields__:
+        values = [getattr(step, name) for step in steps]
+        if values[0] is not None:
+            table[name] = torch.stack(values, 1).tolist()  # [R][T] or [R][T][K]
+    ids, probabilities = table.pop("candidate_ids"), table.pop("candidate_probabilities")
+    table["candidates"] = [
+        [tuple(map(Candidate, *step)) for step in zip(*row, strict=True)] for row in zip(ids, probabilities, strict=True)
+    ]
+    return table

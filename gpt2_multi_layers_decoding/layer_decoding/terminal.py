@@ -1,0 +1,96 @@
+"""What the reader's terminal can show: colour or marks, which characters, how wide.
+
+One place decides each. Roles, not hues: rendering asks the theme to paint text as `differs`, and never
+asks whether there is colour.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TextIO
+
+from colorama import Fore, Style
+
+Role = Literal["plain", "differs", "heading", "note"]
+MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
+
+
+@dataclass(frozen=True)
+class Theme:
+    """How each role looks: an escape sequence before it, and marks around what differs."""
+
+    heading: str = ""
+    differs: str = ""
+    note: str = ""
+    reset: str = ""
+    marks: tuple[str, str] = ("[", "]")
+
+    def paint(self, text: str, role: Role) -> str:
+        """Text as its role looks, reset at its end. Pads and newlines are the caller's, outside."""
+        if not text or role == "plain":
+            return text
+        opening, closing = self.marks if role == "differs" else ("", "")
+        return f"{getattr(self, role)}{opening}{text}{closing}{self.reset}"
+
+
+PLAIN = Theme()
+COLOUR = Theme(heading=Style.BRIGHT, differs=Fore.RED, note=Style.DIM, reset=Style.RESET_ALL, marks=("", ""))
+MARK_CELLS = 2  # what the marks of PLAIN take; kept free in colour too, so that both wrap alike
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The characters of our own that are not ASCII, each with a twin that is."""
+
+    newline: str = "↵"
+    space: str = "·"
+    leaves: str = "│"
+    times: str = "×"
+    dots: str = "…"
+
+
+ASCII = Glyphs(newline="\\n", space="_", leaves="|", times="x", dots="...")
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """One output stream's answers: theme, glyphs, and width in cells (None: do not wrap)."""
+
+    theme: Theme = PLAIN
+    glyphs: Glyphs = Glyphs()
+    width: int | None = None
+
+
+def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) -> Terminal:
+    """What a stream can show; `width` as the reader asked for it, else the terminal's, else no wrapping."""
+    if width is None and stream.isatty():
+        width = max(MINIMUM_WIDTH, screen_columns())
+    theme = COLOUR if wants_colour(stream, colour) else PLAIN
+    return Terminal(theme, glyphs_of(stream), width)
+
+
+def screen_columns() -> int:
+    """The width of the screen in cells."""
+    return shutil.get_terminal_size().columns
+
+
+def wants_colour(stream: TextIO, choice: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:
+    """--color=always|never, then NO_COLOR, then FORCE_COLOR (both non-empty), then TERM=dumb, then isatty()."""
+    if choice != "auto":
+        return choice == "always"
+    if environ.get("NO_COLOR"):
+        return False
+    if environ.get("FORCE_COLOR"):
+        return True
+    return environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def glyphs_of(stream: TextIO) -> Glyphs:
+    """The glyphs that a stream's encoding can write."""
+    glyphs = Glyphs()
+    try:
+        "".join(vars(glyphs).values()).encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII
+    return glyphs

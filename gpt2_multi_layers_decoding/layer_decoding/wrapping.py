@@ -1,0 +1,92 @@
+"""Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from wcwidth import iter_graphemes, width
+
+from layer_decoding.terminal import MARK_CELLS, Role, Theme
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding."""
+
+    text: str
+    role: Role = "plain"
+    glued: bool = False
+
+
+def pad(text: str, cells: int) -> str:
+    """Text with spaces after it, up to a width in cells."""
+    return text + " " * (cells - width(text))
+
+
+def wrap(spans: Iterable[Span], cells: int | None) -> list[list[Span]]:
+    """Break spans into lines of at most `cells` cells, before spaces where one is near; None: a single line.
+
+    Nothing is dropped: the lines joined are the spans joined. A stretch that differs counts its marks'
+    cells whether or not the theme draws them, so that coloured and plain text break at the same places.
+    """
+    if cells is None:
+        return [merge(spans)]
+    lines: list[list[Span]] = [[]]
+    for word in _words(spans):
+        if cells_of([*lines[-1], *word]) > cells and lines[-1]:
+            lines.append([])
+        if cells_of(word) <= cells:
+            lines[-1] += word
+            continue
+        for letter in (Span(g, span.role) for span in word for g in iter_graphemes(span.text)):
+            if cells_of([*lines[-1], letter]) > cells and lines[-1]:
+                lines.append([])
+            lines[-1].append(letter)
+    return [merge(line) for line in lines]
+
+
+def cells_of(spans: Iterable[Span]) -> int:
+    """The width of a line in cells, marks included."""
+    return sum(width(span.text) + MARK_CELLS * (span.role == "differs") for span in merge(spans))
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """Neighbours of one role as one span; empty ones gone; a leading space stays outside what differs.
+
+    ` and the` as a difference reads ` [and the]`, not `[ and the]`.
+    """
+    merged: list[Span] = []
+    for role, group in groupby(spans, key=lambda span: span.role):
+        text = "".join(span.text for span in group)
+        blank = len(text) - len(text.lstrip(" ")) if role == "differs" else 0
+        merged += [Span(text[:blank]), Span(text[blank:], role)]
+    return [span for span in merged if span.text]
+
+
+def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Stretches that should not be broken: each begins with its space, and may change role on the way."""
+    word: list[Span] = []
+    for span in spans:
+        for part in [span.text] if span.glued else _before_spaces(span.text):
+            if part.startswith(" ") and word and not span.glued:
+                yield word
+                word = []
+            word.append(Span(part, span.role))
+    if word:
+        yield word
+
+
+def _before_spaces(text: str) -> Iterator[str]:
+    """Text cut before each run of spaces: 'a b  c' as 'a', ' b', '  c'."""
+    start = 0
+    for at in range(1, len(text)):
+        if text[at] == " " and text[at - 1] != " ":
+            yield text[start:at]
+            start = at
+    if text[start:]:
+        yield text[start:]
+
+
+def paint(line: Iterable[Span], theme: Theme) -> str:
+    """A line as a string."""
+    return "".join(theme.paint(span.text, span.role) for span in line)

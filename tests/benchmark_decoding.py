@@ -1,0 +1,152 @@
+"""What every layer costs: ratios to model.generate, measured in one process, interleaved, medians.
+
+    python tests/benchmark_decoding.py                  about 6 minutes on two cores
+    python tests/benchmark_decoding.py --rounds 1 --fast    ours only, one round
+
+A random GPT-2 of 124M parameters (12 layers, width 768, 50,257 tokens) continues 8 tokens by 64. The common
+ways, which take minutes, are run once a round too, but in `--common-rounds` rounds only. Peak memory is the
+largest resident size of a fresh process that runs that way alone, less what the model itself takes.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
+
+PROMPT_TOKENS, NEW_TOKENS = 8, 64
+CEILINGS = {"shared, tokens only": 1.25, "shared, every measure, 5 candidates": 1.45, "own context": 2.2}
+
+
+def build_model():
+    """A 124M-shaped GPT-2 with random weights, and a prompt."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None)).eval()
+    assert model.num_parameters() == 124_439_808
+    return model, torch.randint(50257, (PROMPT_TOKENS,)).tolist()
+
+
+def generate(model, prompt):
+    """The ordinary decode: the yardstick."""
+    import torch
+
+    ids = torch.tensor([prompt])
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False)
+    return out[0, len(prompt) :].tolist()
+
+
+def hidden_states_without_cache(model, prompt):
+    """A common way: the whole text again for each token, every layer's states, one projection a layer."""
+    import torch
+
+    text = list(prompt)
+    with torch.inference_mode():
+        for _ in range(NEW_TOKENS):
+            out = model(torch.tensor([text]), output_hidden_states=True, use_cache=False)
+            for hidden in out.hidden_states[1:-1]:
+                model.lm_head(model.transformer.ln_f(hidden)).argmax(-1)
+            text.append(int(out.logits[0, -1].argmax()))
+    return text[len(prompt) :]
+
+
+def truncated_decodes(model, prompt, use_cache):
+    """A common way to each layer's own text: twelve decodes of twelve truncated models."""
+    import torch
+
+    from layer_decoding import truncate
+
+    ids = torch.tensor([prompt])
+    for layer in range(1, 13):
+        out = truncate(model, layer).generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=NEW_TOKENS,
+            do_sample=False,
+            use_cache=use_cache,
+        )
+    return out[0, len(prompt) :].tolist()
+
+
+def ours(model, prompt, **options):
+    """The last row of decode_layers."""
+    from layer_decoding import decode_layers
+
+    return list(decode_layers(model, prompt, NEW_TOKENS, **options).final_row.ids)
+
+
+OURS = {
+    "shared, tokens only": lambda m, p: ours(m, p, measures=False),
+    "shared, every measure, 5 candidates": lambda m, p: ours(m, p),
+    "own context": lambda m, p: ours(m, p, context="own", measures=False),
+    "own context, every measure": lambda m, p: ours(m, p, context="own"),
+}
+COMMON = {
+    "common: shared, no cache, a projection a layer": hidden_states_without_cache,
+    "common: own, 12 cached decodes": lambda m, p: truncated_decodes(m, p, True),
+    "common: own, 12 uncached decodes": lambda m, p: truncated_decodes(m, p, False),
+}
+WAYS = {"generate": generate, **OURS, **COMMON}
+
+
+def measure(names, rounds, common_rounds):
+    """Seconds of each way in each round: {name: [seconds]}. Every way must write the same tokens."""
+    model, prompt = build_model()
+    expected = generate(model, prompt)
+    seconds = {name: [] for name in names}
+    for number in range(rounds):
+        for name in names:
+            if name in COMMON and number >= common_rounds:
+                continue
+            started = time.perf_counter()
+            tokens = WAYS[name](model, prompt)
+            seconds[name].append(time.perf_counter() - started)
+            assert tokens == expected, f"{name} writes other tokens than generate"
+    return seconds
+
+
+def peak_megabytes(name):
+    """Resident memory that a way adds to the loaded model, in a process of its own."""
+    out = subprocess.run([sys.executable, __file__, "--peak", name], capture_output=True, text=True, check=True)
+    return float(out.stdout)
+
+
+def print_peak(name):
+    """The child's side of peak_megabytes."""
+    model, prompt = build_model()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    WAYS[name](model, prompt)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+def main():
+    """Measure and print a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--common-rounds", type=int, default=1)
+    parser.add_argument("--fast", action="store_true", help="leave out the common ways and the memory")
+    parser.add_argument("--peak", choices=WAYS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak:
+        print_peak(args.peak)
+        return
+    names = [name for name in WAYS if not (args.fast and name in COMMON)]
+    seconds = measure(names, args.rounds, args.common_rounds)
+    yardstick = statistics.median(seconds["generate"])
+    print("| way | seconds | ratio to generate | ceiling | peak memory added |")
+    print("|---|---:|---:|---:|---:|")
+    for name in names:
+        median = statistics.median(seconds[name])
+        ceiling = f"{CEILINGS[name]}×" if name in CEILINGS else ""
+        peak = "" if args.fast else f"{peak_megabytes(name):.0f} MB"
+        print(f"| {name} | {median:.2f} | {median / yardstick:.2f}× | {ceiling} | {peak} |")
+
+
+if __name__ == "__main__":
+    main()

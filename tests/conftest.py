@@ -1,0 +1,48 @@
+"""Models every test may use: the bundled one, and a tiny random one that is cheap to take apart."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
+
+SOURCE = Path(__file__).parent.parent / "gpt2_multi_layers_decoding"
+
+
+@pytest.fixture(scope="session")
+def mini():
+    """The bundled model, loaded as every script loads it."""
+    from layer_decoding.loading import load_model, quiet_libraries
+
+    quiet_libraries()
+    return load_model("mini", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def prompt_ids(mini):
+    """The default prompt in the bundled model's tokens."""
+    from layer_decoding.arguments import DEFAULT_PROMPT
+
+    return mini.tokenizer.encode(DEFAULT_PROMPT)
+
+
+@pytest.fixture
+def tiny():
+    """A random GPT-2 of 4 blocks whose logits are spread enough to be told apart. Fresh for each test."""
+    return random_gpt2()
+
+
+def random_gpt2(seed: int = 0, **overrides):
+    """A random GPT-2: 4 blocks of width 32, vocabulary 97, context 64, 56,032 parameters unless overridden."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(seed)
+    shape = {"vocab_size": 97, "n_positions": 64, "n_embd": 32, "n_layer": 4, "n_head": 4} | overrides
+    config = GPT2Config(**shape, bos_token_id=None, eos_token_id=None, initializer_range=0.3)
+    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.LayerNorm)):
+        norm.weight.normal_(1, 0.3)
+        norm.bias.normal_(0, 0.3)
+    return model

@@ -1,0 +1,66 @@
+"""What the project is measured against: plain transformers, and plain arithmetic in float64."""
+
+import torch
+from transformers import GenerationConfig
+
+
+def greedy(model, prompt_ids, max_new_tokens, *, use_cache=True):
+    """The reference's greedy tokens: generate with end-of-text and padding ids as the model's only settings.
+
+    The model's own configuration is replaced, not only overridden: transformers fills whatever a passed
+    configuration leaves open from it.
+    """
+    shipped = model.generation_config
+    end = shipped.eos_token_id
+    pad = end[0] if isinstance(end, list) else end
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad)
+    ids = torch.tensor([list(prompt_ids)])
+    try:
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            use_cache=use_cache,
+        )
+    finally:
+        model.generation_config = shipped
+    return out[0, len(prompt_ids) :].tolist()
+
+
+def lens_logits(model, ids):
+    """Every layer's logits at the last position, by transformers' own hidden states: float32 [L + 1, V].
+
+    The last entry of `hidden_states` is already after ln_f; the others are not.
+    """
+    out = model(torch.tensor([list(ids)]), output_hidden_states=True)
+    *raw, final = (hidden[0, -1] for hidden in out.hidden_states)
+    rows = [model.transformer.ln_f(hidden) for hidden in raw]
+    return torch.stack([model.lm_head(row) for row in [*rows, final]])
+
+
+def log_softmax64(logits):
+    """Natural log-probabilities in float64, straight from the definition."""
+    logits = logits.double()
+    shifted = logits - logits.max(-1, keepdim=True).values
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+
+
+def entropy_bits64(logits):
+    """- Σ p log2 p, 0 log 0 being 0."""
+    logp = log_softmax64(logits)
+    return -(logp.exp() * logp).nan_to_num().sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))
+
+
+def kl_bits64(final_logits, logits):
+    """Σ p_final log2(p_final / p)."""
+    logp_final, logp = log_softmax64(final_logits), log_softmax64(logits)
+    return (logp_final.exp() * (logp_final - logp)).nan_to_num().sum(-1) / torch.log(
+        torch.tensor(2.0, dtype=torch.float64)
+    )
+
+
+def rank(logits, token):
+    """1 + tokens more likely + equally likely ones with a lower id, by sorting."""
+    order = sorted(range(len(logits)), key=lambda i: (-float(logits[i]), i))
+    return order.index(token) + 1
