@@ -1,10 +1,10 @@
 """Every layer's greedy text against plain transformers: both contexts, every layer, layer 0, end-of-text."""
 
 import pytest
-import reference
 import torch
-from conftest import random_gpt2
 
+import reference
+from conftest import random_gpt2
 from layer_decoding import UsageError, decode_layers, truncate
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.generation import neutral_generation, settings_set_aside

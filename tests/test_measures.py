@@ -3,9 +3,9 @@
 import math
 
 import pytest
-import reference
 import torch
 
+import reference
 from layer_decoding import decode_layers
 from layer_decoding.measures import measure, ranks, top_candidates
 

@@ -8,10 +8,13 @@ import argparse
 import os
 import stat
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from typing import NoReturn
 
 from layer_decoding import __version__
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.saving import check_suffix
 from layer_decoding.terminal import MINIMUM_WIDTH
 
 DEFAULT_PROMPT = "A long long time ago,"
@@ -47,9 +50,7 @@ def add_model_options(parser: Parser) -> None:
     group.add_argument("--model", metavar="NAME", help="Hub name, folder, or mini (gpt2, else mini)")
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (auto)")
-    group.add_argument(
-        "--max-new-tokens", type=_whole_number, default=20, metavar="N", help="tokens to write (20)"
-    )
+    group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
@@ -58,13 +59,34 @@ def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
     group.add_argument("--json", action="store_true", help="print the result as JSON, alone")
     group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="colour (auto)")
     group.add_argument("--width", type=_width, metavar="CELLS", help="wrap at this width (the terminal's)")
-    group.add_argument("--quiet", action="store_true", help="no notices on stderr")
-    group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
-    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_shell_options(group)
     return group
 
 
-def _whole_number(text: str) -> int:
+def add_shell_options(group: "argparse._ArgumentGroup") -> None:
+    """What every script understands, whatever it shows."""
+    group.add_argument("--quiet", action="store_true", help="no notices on stderr")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str]) -> None:
+    """--save FILE, as often as wanted: `args.save` is a list of paths, each ending in one of the suffixes."""
+
+    def target(text: str) -> Path:
+        try:
+            check_suffix(Path(text), suffixes)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
+        return Path(text)
+
+    kinds = ", ".join(suffixes)
+    group.add_argument(
+        "--save", type=target, action="append", default=[], metavar="FILE", help=f"also write to a file ({kinds})"
+    )
+
+
+def whole_number(text: str) -> int:
     """An option's value as an integer of at least 1."""
     try:
         number = int(text)
@@ -77,7 +99,7 @@ def _whole_number(text: str) -> int:
 
 def _width(text: str) -> int:
     """The value of --width: enough cells for a label and some text."""
-    cells = _whole_number(text)
+    cells = whole_number(text)
     if cells < MINIMUM_WIDTH:
         raise argparse.ArgumentTypeError(f"{cells} cells are too narrow, give at least {MINIMUM_WIDTH}")
     return cells

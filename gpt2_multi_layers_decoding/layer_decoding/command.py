@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 import colorama
@@ -19,6 +20,9 @@ from layer_decoding.pieces import escape
 if TYPE_CHECKING:
     from layer_decoding.loading import LoadedModel
 
+OUT_OF_MEMORY = (
+    "The memory is exhausted; try a smaller model, fewer --max-new-tokens, --dtype bfloat16, or --device cpu."
+)
 Show = Callable[[argparse.Namespace], None]
 
 
@@ -69,12 +73,10 @@ def notice(args: argparse.Namespace, sentence: str) -> None:
 def _explain(error: Exception) -> int:
     """Say in one sentence what went wrong; return its exit code."""
     if isinstance(error, LayerDecodingError):
-        _say(f"error: {error}")
+        _say(f"error: {escape(str(error))}")
         return error.exit_code
     if is_out_of_memory(error):
-        _say(
-            "error: The memory is exhausted; try a smaller model, fewer --max-new-tokens, --dtype bfloat16, or --device cpu."
-        )
+        _say(f"error: {OUT_OF_MEMORY}")
     elif isinstance(error, OSError):
         _forget_stdout()
         _say(f"error: The output cannot be written: {error.strerror or error}; write it somewhere else.")
@@ -85,10 +87,8 @@ def _explain(error: Exception) -> int:
 
 def _say(line: str) -> None:
     """Write a line to stderr; a closed stderr is no reason to fail."""
-    try:
+    with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:
@@ -99,7 +99,5 @@ def _never_fail_to_encode(stream: TextIO) -> None:
 
 def _forget_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's last flush cannot fail either."""
-    try:
+    with suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        pass

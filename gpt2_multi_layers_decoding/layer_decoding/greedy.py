@@ -84,9 +84,7 @@ def decode_layers(
 
     def result() -> LayerDecoding:
         settles, rows = record.settles_at(), record.rows()
-        return LayerDecoding(
-            context, lens.layer_count, tuple(prompt), max_new_tokens, rows, settles, tuple(track)
-        )
+        return LayerDecoding(context, lens.layer_count, tuple(prompt), max_new_tokens, rows, settles, tuple(track))
 
     try:
         with torch.inference_mode(), ExitStack() as stack:
@@ -260,6 +258,7 @@ def _as_lists(steps: list[StepMeasures]) -> dict[str, list[Any]]:
             table[name] = torch.stack(values, 1).tolist()  # [R][T] or [R][T][K]
     ids, probabilities = table.pop("candidate_ids"), table.pop("candidate_probabilities")
     table["candidates"] = [
-        [tuple(map(Candidate, *step)) for step in zip(*row, strict=True)] for row in zip(ids, probabilities, strict=True)
+        [tuple(map(Candidate, *step)) for step in zip(*row, strict=True)]
+        for row in zip(ids, probabilities, strict=True)
     ]
     return table

@@ -166,4 +166,3 @@ def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
             "(0 is the embeddings)."
         )
     return sorted({*layers, layer_count})
-

@@ -94,19 +94,16 @@ def visible(text: str, glyphs: Glyphs) -> str:
 def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
     """The legend, and where the text settles: one list of spans a line."""
     last, total = decoding.layer_count, len(decoding.final_row.ids)
-    differs = Span("so", "differs")
+    example, leaves = Span("so", "differs"), Span(glyphs.leaves, "note")
     if decoding.context == "own":
         return [
-            [Span(f"Each row is a text that its layer wrote: the model cut off after that block. Row {last} is the model.")],
-            [
-                Span("Tokens marked "), differs,
-                Span(f" are not in row {last}'s text in this order; n/{total} are. The row leaves row {last} at "),
-                Span(glyphs.leaves, "note"), Span("."),
-            ],
-        ]  # fmt: skip
+            [Span("Each row is a text of its layer's own: what the model cut off after that block writes.")],
+            [Span("Tokens marked "), example, Span(f" are not in layer {last}'s text in this order; n/{total} are.")],
+            [Span("A row leaves that text at "), leaves, Span(".")],
+        ]
     lines = [
-        [Span(f"Each row is what its layer would have said next, at each step of the text that layer {last} wrote.")],
-        [Span("Tokens marked "), differs, Span(f" differ from layer {last}'s; n/{total} agree.")],
+        [Span(f"Each row is what its layer would have said at every step of layer {last}'s text.")],
+        [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
     ]
     if decoding.settles_at:
         lines.append([Span(settling(decoding.settles_at, glyphs))])
@@ -117,8 +114,8 @@ def settling(settles_at: Sequence[int], glyphs: Glyphs) -> str:
     """For how many tokens each layer is the first from which on the choice no longer changes.
 
     >>> settling([12, 1, 12], Glyphs())
-    'Settles at layer 1 ×1, 12 ×2: the first layer from which on a token stays.'
+    'Settles at layer 1 ×1, 12 ×2 (the first from which a token no longer changes).'
     """
     counts = sorted(Counter(settles_at).items())
     where = ", ".join(f"{layer} {glyphs.times}{count}" for layer, count in counts)
-    return f"Settles at layer {where}: the first layer from which on a token stays."
+    return f"Settles at layer {where} (the first from which a token no longer changes)."
