@@ -136,6 +136,11 @@ def test_folder_gives_its_own_weights_ready_to_decode(tiny_folder):
     assert_sentence(notices[0], str(tiny_folder), "cpu (no GPU was found)", "float32 (the default on a CPU)")
 
 
+def test_folder_that_one_stands_in(tiny_folder, monkeypatch):
+    monkeypatch.chdir(tiny_folder)
+    assert load_model(".").model.config.n_layer == 2
+
+
 def test_end_of_text_is_named_where_only_the_config_says_so(tiny_folder):
     assert load_model(str(tiny_folder)).tokenizer.eos_token == END
 
@@ -378,9 +383,14 @@ def test_file_instead_of_folder(tiny_folder):
     assert_sentence(refusal(str(file)), str(file), "a file", "give the folder")
 
 
-@pytest.mark.parametrize("name", ["a b", "-x", "gpt2?", "owner name"])
+@pytest.mark.parametrize("name", ["a b", "-x", "gpt2?", "two\nlines", "a--b", "x" * 97, "x" * 999], ids=range(7))
 def test_impossible_name(name):
-    assert_sentence(refusal(name), f"'{name}'", "--model mini")
+    assert_sentence(refusal(name), repr(name), "neither a folder nor a possible Hub name", "--model mini")
+
+
+@pytest.mark.parametrize("name", ["./" + "x" * 999, "~nobody-of-that-name/gpt2", "a--b/c"], ids=range(3))
+def test_impossible_path(name):
+    assert_sentence(refusal(name), name.removeprefix("./"), "folder")
 
 
 @pytest.mark.parametrize("name", ["", "  "])
@@ -402,6 +412,7 @@ def test_empty_name_is_a_usage_error(name):
         ("../gpt2", True),
         ("~/gpt2", True),
         ("/models/gpt2", True),
+        (".", False),
         ("models/gpt2/", True),
         ("a/b/c", True),
         (r"models\gpt2", True),

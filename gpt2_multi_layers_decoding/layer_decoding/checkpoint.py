@@ -74,6 +74,13 @@ def is_complete(folder: Path) -> bool:
 
 def check_folder(folder: Path) -> None:
     """Refuse a path that is no model folder: not there, a file, without config.json or without a tokenizer."""
+    try:
+        _check_folder(folder)
+    except OSError as error:
+        raise LayerDecodingError(f"{folder} cannot be looked at ({error.strerror}); give another folder.") from error
+
+
+def _check_folder(folder: Path) -> None:
     if folder.is_file():
         advice = "give the folder that holds its config.json, tokenizer and safetensors weights"
         raise LayerDecodingError(f"{folder} is a file, not a model folder; {advice}.")
@@ -102,8 +109,11 @@ def read_config(folder: Path) -> "PreTrainedConfig":
 
 
 def text_config(config: "PreTrainedConfig") -> Any:
-    """The part of `config` that describes the text decoder; `config` itself for a model of text alone."""
-    return config.get_text_config(decoder=True)
+    """The part of `config` that describes the text decoder; `config` itself where there is not one such part."""
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError:
+        return config
 
 
 def check_weights(folder: Path) -> Weights:

@@ -55,6 +55,18 @@ class HubError(LayerDecodingError):
         self.advice = advice
 
 
+def is_possible_name(name: str) -> bool:
+    """Whether the Hub could have a repository called `name`: ``name`` or ``owner/name``, in its characters."""
+    _prepare()
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not in __all__
+
+    try:
+        validate_repo_id(name)
+    except ValueError:
+        return False
+    return True
+
+
 def find_cached(name: str) -> Path | None:
     """The complete snapshot folder of `name` in the local cache, under either spelling of an old name; else None."""
     _prepare()

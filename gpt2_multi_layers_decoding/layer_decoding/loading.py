@@ -7,7 +7,6 @@ imported inside functions, so that a command line can be refused before they are
 
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -36,7 +35,6 @@ DEFAULT_MODEL = "gpt2"
 BUNDLED_MODEL = "mini"
 BUNDLED_FOLDER = Path(__file__).parent / "mini_gpt2"
 
-_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_VERBOSITY": "error",
@@ -146,20 +144,38 @@ def _locate(name: str | None, say: Callable[[str], None]) -> _Source:
     if name == BUNDLED_MODEL:
         return _Source(BUNDLED_FOLDER, name)
     if is_folder_name(name):
-        return _Source(Path(name).expanduser(), name)
-    if not _HUB_NAME.fullmatch(name):
+        return _Source(_path(name), name)
+    if not hub.is_possible_name(name):
         raise LayerDecodingError(
-            f"'{name}' is neither a folder nor a possible Hub name; check it, or use --model mini."
+            f"{name!r} is neither a folder nor a possible Hub name; check it, or use --model mini."
         )
     return _snapshot(hub.find_cached(name) or hub.fetch(name, say), name)
 
 
 def is_folder_name(name: str) -> bool:
-    """Whether `name` means a folder: one that is there, or a path that cannot be a Hub's ``owner/name``."""
-    path = Path(name).expanduser()
-    if "/" not in name and "\\" not in name and os.sep not in name:
-        return name != "." and (path / "config.json").is_file()
-    return path.exists() or name.startswith((".", "~")) or not _HUB_NAME.fullmatch(name)
+    """Whether `name` means a folder: one that is there, or a path that cannot be a Hub's ``owner/name``.
+
+    A bare name means a folder only if that holds a config.json, so that a stray folder does not hide a Hub name.
+    """
+    if "/" in name or "\\" in name:
+        return name.startswith((".", "~")) or _exists(_path(name)) or not hub.is_possible_name(name)
+    return _exists(_path(name) / "config.json")
+
+
+def _path(name: str) -> Path:
+    """`name` as a path, a leading ~ resolved where that user is known."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def _exists(path: Path) -> bool:
+    """Whether `path` is there; a path that may not be looked at, or is too long to be one, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _locate_default(say: Callable[[str], None]) -> _Source:
