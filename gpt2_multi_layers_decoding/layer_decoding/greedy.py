@@ -7,7 +7,7 @@ row k leaves after block k, so that block k works on L - k + 1 rows.
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import torch
 
@@ -21,8 +21,9 @@ from layer_decoding.lens import (
     find_lens,
     select_layers,
 )
-from layer_decoding.measures import StepMeasures, measure
-from layer_decoding.results import Candidate, Context, LayerDecoding, LayerRow
+from layer_decoding.measures import measure
+from layer_decoding.record import Record
+from layer_decoding.results import Context, LayerDecoding
 from layer_decoding.shrinking import leaving_rows
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def decode_layers(
     _check_ids([*prompt, *track], model.config.vocab_size)
     shown = select_layers(layers, lens.layer_count)
     decoded = shown if context == "own" else sorted({*shown, *range(1, lens.layer_count + 1)})
-    record = _Record(context, shown, decoded, frozenset(end_ids(model)))
+    record = Record(context, shown, decoded, frozenset(end_ids(model)))
     shown_rows = [decoded.index(layer) for layer in shown]
 
     def result() -> LayerDecoding:
@@ -104,7 +105,7 @@ def decode_layers(
                     break
                 hidden = path.advance(ids)
     except KeyboardInterrupt:
-        raise DecodingInterrupted(result() if record.ids else None) from None
+        raise DecodingInterrupted(result() if record.steps else None) from None
     return result()
 
 
@@ -182,83 +183,3 @@ def read_prompt(
     answer = lens.model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
     check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
     return cache, dict(outputs)
-
-
-# ---------------------------------------------------------------- keeping the books
-
-
-class _Record:
-    """The steps so far, and which rows have ended."""
-
-    def __init__(self, context: Context, shown: list[int], decoded: list[int], ends: frozenset[int]) -> None:
-        self.context, self.shown, self.decoded, self.ends = context, shown, decoded, ends
-        self.ids: list[list[int]] = []  # [T][R], decoded layers
-        self.numbers: list[StepMeasures] = []  # [T], shown layers
-        self.lengths: dict[int, int] = {}  # layer -> T of a text that has ended
-
-    @property
-    def writers(self) -> list[int]:
-        """The layers that write a text: the last one, or in own context all of them."""
-        return self.decoded if self.context == "own" else self.decoded[-1:]
-
-    @property
-    def finished(self) -> bool:
-        """Whether every text has ended."""
-        return len(self.lengths) == len(self.writers)
-
-    def add(self, ids: list[int], numbers: StepMeasures | None) -> None:
-        """Take one step: a token for each decoded layer."""
-        self.ids.append(ids)
-        if numbers is not None:
-            self.numbers.append(numbers)
-        chosen = dict(zip(self.decoded, ids, strict=True))
-        for layer in self.writers:
-            if chosen[layer] in self.ends:
-                self.lengths.setdefault(layer, len(self.ids))
-
-    def newest(self) -> dict[int, int]:
-        """{layer: id} of the rows shown that got a token in the newest step."""
-        step = len(self.ids)
-        chosen = dict(zip(self.decoded, self.ids[-1], strict=True))
-        return {layer: chosen[layer] for layer in self.shown if self.lengths.get(layer, step) == step}
-
-    def settles_at(self) -> tuple[int, ...] | None:
-        """[T]: the first layer from which on, up to L, the top token is the final one. Shared context only."""
-        if self.context == "own":
-            return None
-        blocks = [(layer, row) for row, layer in enumerate(self.decoded) if layer > 0]
-        settles = []
-        for ids in self.ids:
-            differing = [layer for layer, row in blocks if ids[row] != ids[-1]]
-            settles.append(max(differing, default=0) + 1)
-        return tuple(settles)
-
-    def rows(self) -> tuple[LayerRow, ...]:
-        """The rows shown. A text that has ended is cut there; under a shared text every row is as long as it."""
-        measured = _as_lists(self.numbers)
-        rows = []
-        for number, layer in enumerate(self.shown):
-            ids = [step[self.decoded.index(layer)] for step in self.ids]
-            ended_at = self.lengths.get(layer if self.context == "own" else self.decoded[-1])
-            length = ended_at or len(ids)
-            columns = {name: tuple(values[number][:length]) for name, values in measured.items()}
-            finished = ended_at is not None and ids[length - 1] in self.ends
-            rows.append(LayerRow(layer, tuple(ids[:length]), finished, **columns))
-        return tuple(rows)
-
-
-def _as_lists(steps: list[StepMeasures]) -> dict[str, list[Any]]:
-    """The measures of T steps as {field of LayerRow: [R][T] plain values}; those not known are left out."""
-    if not steps:
-        return {}
-    table = {}
-    for name in StepMeasures.__dataclass_fields__:
-        values = [getattr(step, name) for step in steps]
-        if values[0] is not None:
-            table[name] = torch.stack(values, 1).tolist()  # [R][T] or [R][T][K]
-    ids, probabilities = table.pop("candidate_ids"), table.pop("candidate_probabilities")
-    table["candidates"] = [
-        [tuple(map(Candidate, *step)) for step in zip(*row, strict=True)]
-        for row in zip(ids, probabilities, strict=True)
-    ]
-    return table
