@@ -10,6 +10,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the
 SOURCE = Path(__file__).parent.parent / "gpt2_multi_layers_decoding"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Models this small are slower on two threads, which mostly wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The bundled model, loaded as every script loads it."""

@@ -7,8 +7,9 @@ A block to make is a fenced block after a comment that holds its command:
 
     <!-- run: python multi_layer_decoding_demo.py --model mini --width 90 -->
 
-A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output. Commands run in
-the source folder. Pictures need `rich`, which comes with huggingface-hub.
+A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
+`<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves. Commands run in the source folder.
+Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium.
 """
 
 import argparse
@@ -17,12 +18,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
 BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
 PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
+SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
 
 def output_of(command: str, colour: str = "never") -> str:
@@ -60,6 +63,27 @@ def draw(file: Path, command: str) -> None:
     file.write_text(svg, encoding="utf-8")
 
 
+def photograph(file: Path, command: str) -> None:
+    """The page that a command saves, as it looks while the pointer is on a cell."""
+    from browser import Browser, find_browser
+
+    program = find_browser()
+    if program is None:
+        print(f"{file}: left as it is, there is no Chromium here")
+        return
+    browser = Browser(program)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "page.html"
+            output_of(f"{command} --save {page}")
+            browser.open(page, width=1280, height=1070)
+            browser.point("#layers tbody tr:nth-child(10) td:nth-child(7)")
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(browser.picture())
+    finally:
+        browser.close()
+
+
 def main() -> int:
     """Remake or check; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -73,6 +97,8 @@ def main() -> int:
     readme.write_text(after, encoding="utf-8")
     for picture in PICTURE.finditer(after):
         draw(SOURCE / picture["file"], picture["command"])
+    for screenshot in SCREENSHOT.finditer(after):
+        photograph(SOURCE / screenshot["file"], screenshot["command"])
     return 0
 
 

@@ -5,7 +5,7 @@ Python values; *rendering* (no torch) turns them into strings; only a script pri
 
     decoding    loading, lens, cache, measures, greedy, truncation
     results     the dataclasses between the two sides
-    rendering   pieces, alignment, rows, wrapping, live, documents
+    rendering   pieces, alignment, rows, table, steps, track, cells, wrapping, live, documents, tidy, page
     the shell   arguments, command, colours, errors
 
 Shape symbols, used in every docstring:
@@ -22,29 +22,44 @@ from importlib.metadata import version as _installed_version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from layer_decoding.beam import beam_search
+    from layer_decoding.beam_results import BeamSearch
     from layer_decoding.errors import LayerDecodingError, UsageError
     from layer_decoding.greedy import decode_layers
     from layer_decoding.loading import LoadedModel, load_model
     from layer_decoding.results import LayerDecoding
+    from layer_decoding.sampling import sample
+    from layer_decoding.text_lens import measure_text
+    from layer_decoding.text_results import TextMeasures
     from layer_decoding.truncation import truncate
 
 _HOME_OF = {
+    "BeamSearch": "beam_results",
     "LayerDecoding": "results",
     "LayerDecodingError": "errors",
     "LoadedModel": "loading",
+    "TextMeasures": "text_results",
     "UsageError": "errors",
+    "beam_search": "beam",
     "decode_layers": "greedy",
     "load_model": "loading",
+    "measure_text": "text_lens",
+    "sample": "sampling",
     "truncate": "truncation",
 }
 
 __all__ = [
+    "BeamSearch",
     "LayerDecoding",
     "LayerDecodingError",
     "LoadedModel",
+    "TextMeasures",
     "UsageError",
+    "beam_search",
     "decode_layers",
     "load_model",
+    "measure_text",
+    "sample",
     "truncate",
 ]
 

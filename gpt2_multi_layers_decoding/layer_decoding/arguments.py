@@ -45,22 +45,43 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def add_model_options(parser: Parser) -> None:
     """The prompt, which model runs, and where."""
-    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"text to continue, - for stdin ({DEFAULT_PROMPT})")
+    add_prompt(parser)
+    group = add_model_group(parser)
+    group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
+
+
+def add_model_group(parser: Parser) -> "argparse._ArgumentGroup":
+    """Which model runs, and where; the group, for what else decides how it runs."""
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME", help="Hub name, folder, or mini (gpt2, else mini)")
+    add_model_name(group)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (auto)")
-    group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
+    return group
+
+
+def add_prompt(parser: Parser) -> None:
+    """The text to begin with; see `read_prompt`."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"text to continue, - for stdin ({DEFAULT_PROMPT})")
+
+
+def add_model_name(group: "argparse._ArgumentGroup") -> None:
+    """Which model, for scripts that leave device and dtype alone."""
+    group.add_argument("--model", metavar="NAME", help="Hub name, folder, or mini (gpt2, else mini)")
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
     """What is printed and how; the group, for a script's own output options."""
     group = parser.add_argument_group("output")
     group.add_argument("--json", action="store_true", help="print the result as JSON, alone")
+    add_screen_options(group)
+    return group
+
+
+def add_screen_options(group: "argparse._ArgumentGroup") -> None:
+    """How lines look, for scripts that print nothing but lines."""
     group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="colour (auto)")
     group.add_argument("--width", type=_width, metavar="CELLS", help="wrap at this width (the terminal's)")
     add_shell_options(group)
-    return group
 
 
 def add_shell_options(group: "argparse._ArgumentGroup") -> None:
@@ -138,8 +159,8 @@ def read_prompt(argument: str | None) -> str:
     """
     if argument is not None and argument != "-":
         prompt = argument
-    elif argument == "-" or _stdin_is_given():
-        prompt = _read_stdin()
+    elif argument == "-" or stdin_is_given():
+        prompt = read_stdin()
         if not prompt and argument is None:
             return DEFAULT_PROMPT
     else:
@@ -153,7 +174,7 @@ def read_prompt(argument: str | None) -> str:
     return prompt
 
 
-def _stdin_is_given() -> bool:
+def stdin_is_given() -> bool:
     """Whether stdin is a pipe or a file, rather than a keyboard or nothing."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
@@ -162,15 +183,23 @@ def _stdin_is_given() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _read_stdin() -> str:
+def read_stdin() -> str:
     """All of stdin, less one trailing newline."""
     if sys.stdin is None:
         return ""
-    raw = sys.stdin.buffer.read()
+    return decode_text(sys.stdin.buffer.read(), "Standard input")
+
+
+def decode_text(raw: bytes, source: str) -> str:
+    """Bytes as UTF-8 text with plain newlines, less one trailing newline; `source` names them in an error.
+
+    Raises:
+        LayerDecodingError: they are not UTF-8.
+    """
     try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        text = raw.decode().removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise LayerDecodingError(
-            f"Standard input is not UTF-8 text: byte {error.start} is 0x{raw[error.start]:02x}; convert it to UTF-8."
+            f"{source} is not UTF-8 text: byte {error.start} is 0x{raw[error.start]:02x}; convert it to UTF-8."
         ) from None
     return text.removesuffix("\n")

@@ -35,12 +35,15 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(argv)
         debug = args.debug
+        if sys.stdout is None:
+            raise LayerDecodingError("The output cannot be written: standard output is closed; send it somewhere.")
         show(args)
         sys.stdout.flush()
         return 0
     except SystemExit as stop:  # argparse, after --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
+        _flush_stdout()
         _say("\nInterrupted.")
         return 130
     except BrokenPipeError:
@@ -56,11 +59,16 @@ def load(args: argparse.Namespace, prompt: str) -> "tuple[LoadedModel, list[int]
     """The model asked for and the prompt's token ids; the first line is said before anything heavy is imported."""
     from layer_decoding.loading import DEFAULT_MODEL, encode_prompt, load_model, quiet_libraries
 
-    notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} …")
-
+    notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} ...")
     if not args.debug:
         quiet_libraries()
     loaded = load_model(args.model, args.device, args.dtype, on_notice=lambda sentence: notice(args, sentence))
+    from layer_decoding.generation import settings_set_aside
+
+    aside = settings_set_aside(loaded.model)
+    if aside:
+        settings = ", ".join(f"{name}={value}" for name, value in aside.items())
+        notice(args, f"The model's own generation settings are set aside: {escape(settings)}.")
     return loaded, encode_prompt(loaded.tokenizer, prompt)
 
 
@@ -87,6 +95,8 @@ def _explain(error: Exception) -> int:
 
 def _say(line: str) -> None:
     """Write a line to stderr; a closed stderr is no reason to fail."""
+    if sys.stderr is None:  # print would take stdout in its place
+        return
     with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
 
@@ -95,6 +105,14 @@ def _never_fail_to_encode(stream: TextIO) -> None:
     """Characters that a stream's encoding lacks are written as escapes rather than raise."""
     if stream is not None and hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_stdout() -> None:
+    """Write what is left for stdout; if nobody takes it any more, forget it."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        _forget_stdout()
 
 
 def _forget_stdout() -> None:

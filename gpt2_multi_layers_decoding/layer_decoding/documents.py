@@ -20,9 +20,14 @@ def greedy_document(decoding: LayerDecoding, prompt: str, loaded: LoadedModel, p
 
 
 def document_head(
-    kind: str, loaded: LoadedModel, layer_count: int, prompt: str, prompt_ids: tuple[int, ...], max_new_tokens: int
+    kind: str,
+    loaded: LoadedModel,
+    layer_count: int,
+    prompt: str | None = None,
+    prompt_ids: tuple[int, ...] = (),
+    max_new_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """What every document begins with: where the numbers come from."""
+    """What every document begins with: where the numbers come from. Without a prompt nothing was written."""
     import torch
     import transformers
 
@@ -40,7 +45,7 @@ def document_head(
         "device": loaded.device,
         "dtype": loaded.dtype,
         "layer_count": layer_count,
-        "prompt": {"text": prompt, "ids": prompt_ids},
+        "prompt": None if prompt is None else {"text": prompt, "ids": prompt_ids},
         "max_new_tokens": max_new_tokens,
     }
 

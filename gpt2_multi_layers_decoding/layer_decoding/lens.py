@@ -87,16 +87,19 @@ def _is_norm(module: torch.nn.Module, width: int) -> bool:
 
 
 @contextmanager
-def block_outputs(lens: Lens) -> Iterator[dict[int, torch.Tensor]]:
-    """While open, every forward pass leaves the last position of hidden_0 … hidden_L here: {k: [B, D]}."""
+def block_outputs(lens: Lens, positions: int | slice = -1) -> Iterator[dict[int, torch.Tensor]]:
+    """While open, every forward pass leaves the last position of hidden_0 … hidden_L here: {k: [B, D]}.
+
+    `positions` asks for others: slice(None) for all S of a pass, {k: [B, S, D]}.
+    """
     outputs: dict[int, torch.Tensor] = {}
 
     def keep_embeddings(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        outputs[0] = args[0][:, -1]
+        outputs[0] = args[0][:, positions]
 
     def keep(layer: int) -> Any:
         def hook(_module: torch.nn.Module, _args: object, output: torch.Tensor) -> None:
-            outputs[layer] = output[:, -1]
+            outputs[layer] = output[:, positions]
 
         return hook
 

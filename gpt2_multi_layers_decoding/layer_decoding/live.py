@@ -35,7 +35,14 @@ class ProgressLine:
     def __init__(self, total: int) -> None:
         from tqdm import tqdm
 
-        self.bar = tqdm(total=total, unit="token", leave=False, file=sys.stderr, disable=None, dynamic_ncols=True)
+        self.bar = tqdm(
+            total=total,
+            unit="token",
+            leave=False,
+            file=sys.stderr,
+            disable=None if sys.stderr else True,
+            dynamic_ncols=True,
+        )
 
     def on_step(self, step: int, newest: dict[int, int]) -> None:  # noqa: ARG002
         """Move the bar."""
@@ -81,7 +88,8 @@ class LiveView:
         if self.successor is not None:
             self.successor.close()
         if self.height:
-            self._write(self._top() + clear_screen(0))
+            # Line by line: some terminals keep a copy of a screen that is cleared whole.
+            self._write(self._top() + f"{clear_line(2)}\n" * self.height + self._top())
             self.height = 0
 
     def _top(self) -> str:

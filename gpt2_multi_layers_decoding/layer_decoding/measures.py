@@ -1,4 +1,4 @@
-"""The numbers of one step: how sure each row is, and how far from the last layer.
+"""The numbers of a step, or of many positions at once: how sure each row is, and how far from the last layer.
 
     logprob_nats       log p_k(own token)
     entropy_bits       - Σ p_k log2 p_k
@@ -28,6 +28,43 @@ class StepMeasures:
     tracked_ranks: torch.Tensor  # [R, N]
 
 
+@dataclass(frozen=True)
+class Distributions:
+    """Next-token distributions of rows of logits [..., R, V]: log p = shifted - log_totals, p = weights / totals."""
+
+    shifted: torch.Tensor  # [..., R, V]; each row's maximum is 0, so that exp cannot overflow
+    weights: torch.Tensor  # [..., R, V]
+    totals: torch.Tensor  # [..., R]
+    log_totals: torch.Tensor  # [..., R]; - log p of the likeliest token
+
+    def entropy_bits(self) -> torch.Tensor:
+        """How undecided each row is: [..., R]."""
+        nats: torch.Tensor = self.log_totals - torch.linalg.vecdot(self.weights, self.shifted) / self.totals
+        return (nats / math.log(2)).clamp_min(0)
+
+    def kl_to_final_bits(self) -> torch.Tensor:
+        """KL(last of the R rows ‖ row) of rows that predict the same token: [..., R], exactly 0 for the last."""
+        final_probabilities = self.weights[..., -1, :] / self.totals[..., -1:]
+        cross_nats = self.log_totals - (self.shifted @ final_probabilities[..., None])[..., 0]  # - Σ p_L log p_k
+        return ((cross_nats - cross_nats[..., -1:]) / math.log(2)).clamp_min(0)
+
+    def logprob_nats(self, ids: torch.Tensor) -> torch.Tensor:
+        """log p of one token a row, ids [..., R]: [..., R]."""
+        return self.shifted.gather(-1, ids[..., None])[..., 0] - self.log_totals
+
+    def probabilities(self, ids: torch.Tensor) -> torch.Tensor:
+        """The probabilities of tokens, ids [..., R, N]: [..., R, N]."""
+        return self.weights.gather(-1, ids) / self.totals[..., None]
+
+
+def distributions(logits: torch.Tensor, likeliest: torch.Tensor) -> Distributions:
+    """The distributions of logits, float32 [..., R, V], of which `likeliest` [..., R] are the largest."""
+    shifted = logits - logits.gather(-1, likeliest[..., None])
+    weights = shifted.exp()
+    totals = weights.sum(-1)
+    return Distributions(shifted, weights, totals, totals.log())
+
+
 def measure(logits: torch.Tensor, *, final: bool, candidates: int, track: tuple[int, ...]) -> StepMeasures:
     """Measure one step's logits, float32 [R, V], the last layer's in the last row.
 
@@ -35,27 +72,20 @@ def measure(logits: torch.Tensor, *, final: bool, candidates: int, track: tuple[
     something; `candidates` is K, `track` the N ids whose probabilities and ranks are wanted.
     """
     likeliest = top_candidates(logits, candidates)  # [R, K]
-    shifted = logits - logits.gather(1, likeliest[:, :1])  # the maximum is 0: exp cannot overflow
-    weights = shifted.exp()
-    totals = weights.sum(1)
-    log_totals = totals.log()  # [R]: log p = shifted - log_totals
-    entropy_nats = log_totals - torch.linalg.vecdot(weights, shifted) / totals
-
+    rows = distributions(logits, likeliest[:, 0])
     kl_bits = rank = None
     if final:
-        final_probabilities = weights[-1] / totals[-1]
-        cross_nats = log_totals - shifted @ final_probabilities  # - Σ p_L log p_k
-        kl_bits = ((cross_nats - cross_nats[-1]) / math.log(2)).clamp_min(0).cpu()
+        kl_bits = rows.kl_to_final_bits().cpu()
         rank = ranks(logits, likeliest[-1, :1])[:, 0].cpu()
     track_ids = torch.tensor(track, dtype=torch.long, device=logits.device)
     return StepMeasures(
-        logprob_nats=-log_totals.cpu(),
-        entropy_bits=(entropy_nats / math.log(2)).clamp_min(0).cpu(),
+        logprob_nats=-rows.log_totals.cpu(),
+        entropy_bits=rows.entropy_bits().cpu(),
         kl_to_final_bits=kl_bits,
         final_token_rank=rank,
         candidate_ids=likeliest.cpu(),
-        candidate_probabilities=(weights.gather(1, likeliest) / totals[:, None]).cpu(),
-        tracked_probabilities=(weights[:, track_ids] / totals[:, None]).cpu(),
+        candidate_probabilities=rows.probabilities(likeliest).cpu(),
+        tracked_probabilities=rows.probabilities(track_ids.expand(len(logits), -1)).cpu(),
         tracked_ranks=ranks(logits, track_ids).cpu(),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 # C0 and C1 controls, DEL, and the marks that reorder or hide text: zero-width spaces, bidi controls, separators, BOM.
 _HOSTILE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 

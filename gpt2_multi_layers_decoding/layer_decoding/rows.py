@@ -7,6 +7,7 @@ aligned with the last by their longest common subsequence and the place where a 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from unicodedata import category
 
 from wcwidth import width
 
@@ -28,7 +29,7 @@ def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, termin
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
     lines = [*labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal), ""]
-    label_cells = width(f"Layer {decoding.layer_count}:")
+    label_cells = width(f"Layer {decoding.layer_count}: ")  # a gap, for a row that begins without a space
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal.glyphs), terminal)
@@ -87,7 +88,7 @@ def token_spans(texts: Sequence[str], same: Sequence[bool], glyphs: Glyphs) -> l
 def visible(text: str, glyphs: Glyphs) -> str:
     """A token as shown: nothing a terminal obeys, newlines as a mark, and spaces too where there is nothing else."""
     if text.isspace():
-        text = text.replace(" ", glyphs.space)
+        text = "".join(glyphs.space if category(c) == "Zs" else c for c in text)
     return escape(text, glyphs.newline)
 
 

@@ -4,25 +4,36 @@ One place decides each. Roles, not hues: rendering asks the theme to paint text 
 asks whether there is colour.
 """
 
+import codecs
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-from colorama import Fore, Style
+from colorama import Back, Fore, Style
 
-Role = Literal["plain", "differs", "heading", "note"]
+Chance = Literal["slight", "fair", "likely", "sure"]  # a probability, in steps; below all of them is plain
+Role = Literal["plain", "differs", "heading", "note", "chosen"] | Chance
 MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
 
 
 @dataclass(frozen=True)
 class Theme:
-    """How each role looks: an escape sequence before it, and marks around what differs."""
+    """How each role looks: an escape sequence before it, and marks around what differs.
+
+    A role that only shades (a `Chance`) has its mark from the glyphs, through `stand_in`; `chosen` is never said
+    by colour alone.
+    """
 
     heading: str = ""
     differs: str = ""
     note: str = ""
+    chosen: str = ""
+    slight: str = ""
+    fair: str = ""
+    likely: str = ""
+    sure: str = ""
     reset: str = ""
     marks: tuple[str, str] = ("[", "]")
 
@@ -33,9 +44,24 @@ class Theme:
         opening, closing = self.marks if role == "differs" else ("", "")
         return f"{getattr(self, role)}{opening}{text}{closing}{self.reset}"
 
+    def stand_in(self, glyph: str) -> str:
+        """A glyph that says without colour what a colour says: blank, and as wide, where there is colour."""
+        return glyph if any(self.marks) else " " * len(glyph)
+
 
 PLAIN = Theme()
-COLOUR = Theme(heading=Style.BRIGHT, differs=Fore.RED, note=Style.DIM, reset=Style.RESET_ALL, marks=("", ""))
+COLOUR = Theme(
+    heading=Style.BRIGHT,
+    differs=Fore.RED,
+    note=Style.DIM,
+    chosen=Style.BRIGHT + Fore.GREEN,
+    slight=Back.BLUE + Fore.LIGHTWHITE_EX,  # from dark to light, as heat maps go
+    fair=Back.CYAN + Fore.BLACK,
+    likely=Back.GREEN + Fore.BLACK,
+    sure=Back.YELLOW + Fore.BLACK,
+    reset=Style.RESET_ALL,
+    marks=("", ""),
+)
 MARK_CELLS = 2  # what the marks of PLAIN take; kept free in colour too, so that both wrap alike
 
 
@@ -48,18 +74,25 @@ class Glyphs:
     leaves: str = "│"
     times: str = "×"
     dots: str = "…"
+    chances: str = "▂▄▆█"  # what stands in for each shade
+    bars: str = "▁▂▃▄▅▆▇█"  # of a sparkline
 
 
-ASCII = Glyphs(newline="\\n", space="_", leaves="|", times="x", dots="...")
+ASCII = Glyphs(newline="\\n", space="_", leaves="|", times="x", dots="...", chances=".:+#", bars="_.:-=+*#")
 
 
 @dataclass(frozen=True)
 class Terminal:
-    """One output stream's answers: theme, glyphs, and width in cells (None: do not wrap)."""
+    """One output stream's answers: theme, glyphs, width in cells (None: do not wrap), encoding."""
 
     theme: Theme = PLAIN
     glyphs: Glyphs = Glyphs()
     width: int | None = None
+    encoding: str = "utf-8"
+
+    def written(self, text: str) -> str:
+        """Text as the stream will write it, for what has to be measured: characters it lacks are spelt out."""
+        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
 def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) -> Terminal:
@@ -67,7 +100,7 @@ def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) 
     if width is None and stream.isatty():
         width = max(MINIMUM_WIDTH, screen_columns())
     theme = COLOUR if wants_colour(stream, colour) else PLAIN
-    return Terminal(theme, glyphs_of(stream), width)
+    return Terminal(theme, glyphs_of(stream), width, encoding_of(stream))
 
 
 def screen_columns() -> int:
@@ -84,6 +117,14 @@ def wants_colour(stream: TextIO, choice: str = "auto", environ: Mapping[str, str
     if environ.get("FORCE_COLOR"):
         return True
     return environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def encoding_of(stream: TextIO) -> str:
+    """The encoding of a stream; where that is not known, the one that all others agree with."""
+    try:
+        return codecs.lookup(stream.encoding or "ascii").name
+    except LookupError:
+        return "ascii"
 
 
 def glyphs_of(stream: TextIO) -> Glyphs:

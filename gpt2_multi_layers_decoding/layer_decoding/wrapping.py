@@ -38,7 +38,9 @@ def wrap(spans: Iterable[Span], cells: int | None) -> list[list[Span]]:
         if cells_of(word) <= cells:
             lines[-1] += word
             continue
-        for letter in (Span(g, span.role) for span in word for g in iter_graphemes(span.text)):
+        for letter in (
+            Span(g, span.role) for span in word for g in ([span.text] if span.glued else iter_graphemes(span.text))
+        ):
             if cells_of([*lines[-1], letter]) > cells and lines[-1]:
                 lines.append([])
             lines[-1].append(letter)
@@ -56,7 +58,7 @@ def merge(spans: Iterable[Span]) -> list[Span]:
     ` and the` as a difference reads ` [and the]`, not `[ and the]`.
     """
     merged: list[Span] = []
-    for role, group in groupby(spans, key=lambda span: span.role):
+    for role, group in groupby((span for span in spans if span.text), key=lambda span: span.role):
         text = "".join(span.text for span in group)
         blank = len(text) - len(text.lstrip(" ")) if role == "differs" else 0
         merged += [Span(text[:blank]), Span(text[blank:], role)]
@@ -71,7 +73,7 @@ def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
             if part.startswith(" ") and word and not span.glued:
                 yield word
                 word = []
-            word.append(Span(part, span.role))
+            word.append(Span(part, span.role, span.glued))
     if word:
         yield word
 

@@ -1,0 +1,176 @@
+"""A given text through the lens: what every layer predicts for each of its tokens, and how it does on average.
+
+Teacher-forced: the text is read in disjoint windows, all positions of a window in one pass. The block outputs of
+a window go through the lens a few positions at a time, so that nothing of size layers × positions × vocabulary is
+ever there, and of the numbers only their sums are kept: memory does not grow with the text.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
+from layer_decoding.lens import Lens, block_outputs, check_lens, find_lens, select_layers
+from layer_decoding.measures import distributions
+from layer_decoding.text_results import LayerPredictions, LayerSummary, Passage, TextMeasures
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LONGEST_WINDOW = 2048  # unless asked for: attention over the 100,000 tokens that some models allow is not affordable
+_LOGITS_AT_ONCE = 2**23  # numbers, 34 MB in float32: large enough for the processor to be busy
+
+OnTokens = Callable[[int], None]
+
+
+class TextInterrupted(KeyboardInterrupt):
+    """Ctrl-C while reading; `result` holds the numbers of what was read, None if there is nothing."""
+
+    def __init__(self, result: TextMeasures | None) -> None:
+        super().__init__("reading was interrupted")
+        self.result = result
+
+
+def measure_text(
+    model: "PreTrainedModel",
+    ids: Sequence[int],
+    *,
+    layers: Sequence[int] | None = None,
+    passage: range = range(40),
+    window: int | None = None,
+    on_tokens: OnTokens | None = None,
+) -> TextMeasures:
+    """Every layer's predictions for the tokens of a text: top tokens of a passage, means over all of it.
+
+    Args:
+        ids: the text's tokens, at least two.
+        layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there.
+        passage: positions in the text, counted from 0, whose top tokens to keep; what lies past its end is left out.
+        window: tokens read at once; disjoint, each window scores its tokens from the second on. None for the
+            model's context, at most 2,048.
+        on_tokens: called as on_tokens(tokens read so far) every few tokens.
+
+    Raises:
+        UsageError: a text of fewer than two tokens; layers, passage, window or ids out of range.
+        LayerDecodingError: the lens does not reproduce the model's own logits; or not enough memory.
+        TextInterrupted: Ctrl-C; carries the numbers of what was read.
+    """
+    lens = find_lens(model)
+    shown = select_layers(layers, lens.layer_count)
+    length = window_length(model, window)
+    _check_text(ids, model.config.vocab_size, passage)
+    books = _Books(ids, shown, passage)
+    try:
+        with torch.inference_mode():
+            for start, hidden in _read_windows(lens, ids, shown, length):
+                logits = lens.logits(hidden.flatten(0, 1)).view(*hidden.shape[:2], -1)  # [S, R, V]
+                books.add(start, logits)
+                if on_tokens is not None:
+                    on_tokens(books.read)
+    except KeyboardInterrupt:
+        raise TextInterrupted(books.result(lens.layer_count, length) if books.scored else None) from None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise LayerDecodingError(
+                f"There is not enough memory to read {length:,} tokens at once; try a smaller --window or --model."
+            ) from error
+        raise
+    books.read = len(ids)  # where a window of one token ends the text, it is read and there is nothing to score
+    return books.result(lens.layer_count, length)
+
+
+def window_length(model: "PreTrainedModel", asked: int | None = None) -> int:
+    """Tokens in each window: as asked, else the model's context, at most LONGEST_WINDOW.
+
+    Raises:
+        UsageError: fewer than two, of which none would be scored, or more than the context holds.
+    """
+    context: int | None = getattr(model.config, "max_position_embeddings", None)
+    if asked is None:
+        return min(context or LONGEST_WINDOW, LONGEST_WINDOW)
+    if asked < 2:
+        raise UsageError(f"The window is {asked} tokens; it must be at least 2, since its first is not predicted.")
+    if context is not None and asked > context:
+        raise UsageError(f"The window is {asked} tokens and the model's context holds {context}; ask for fewer.")
+    return asked
+
+
+def _check_text(ids: Sequence[int], vocabulary: int, passage: range) -> None:
+    """Refuse a text with nothing to predict, ids the model has no embedding for, and a passage outside the text."""
+    if len(ids) < 2:
+        said = "is one token" if len(ids) else "is empty"
+        raise UsageError(f"The text {said}; give at least two tokens, the first being read but not predicted.")
+    if not 0 <= min(ids) <= max(ids) < vocabulary:
+        raise UsageError(f"A token id of the text is not in the model's vocabulary of {vocabulary} tokens.")
+    if not passage or passage.step != 1 or not 0 <= passage.start < len(ids):
+        raise UsageError(
+            f"The passage begins at token {passage.start + 1:,} and the text has {len(ids):,}; "
+            "choose one inside the text."
+        )
+
+
+def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """(position of the first token predicted, hidden [S, R, D] of the positions before S tokens), S few at a time.
+
+    The lens is checked on the first window, against the logits that the model itself gives at its end.
+    """
+    at_once = max(1, _LOGITS_AT_ONCE // (len(layers) * lens.head.weight.shape[0]))
+    with block_outputs(lens, slice(None)) as outputs:
+        for start in range(0, len(ids) - 1, length):
+            piece = list(ids[start : start + length])
+            input_ids = torch.tensor([piece], device=lens.model.device)
+            if start == 0:
+                answer = lens.model(input_ids=input_ids, use_cache=False, logits_to_keep=1)
+                check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
+            else:
+                lens.base(input_ids=input_ids, use_cache=False)
+            for first in range(0, len(piece) - 1, at_once):
+                last = min(first + at_once, len(piece) - 1)
+                yield start + first + 1, torch.stack([outputs[layer][0, first:last] for layer in layers], 1)
+
+
+class _Books:
+    """The sums over the tokens scored so far, and the top tokens of the passage."""
+
+    def __init__(self, ids: Sequence[int], layers: list[int], passage: range) -> None:
+        self.ids, self.layers = ids, layers
+        self.passage = range(passage.start, min(passage.stop, len(ids)))
+        self.tops: dict[int, list[int]] = {}  # position -> [R]
+        self.sums = torch.zeros(5, len(layers), dtype=torch.float64)
+        self.scored = 0
+        self.read = 0
+
+    def add(self, start: int, logits: torch.Tensor) -> None:
+        """Take logits [S, R, V], the predictions of S tokens of the text from position `start` on."""
+        end = start + len(logits)
+        likeliest = logits.argmax(-1)  # [S, R]; lowest id on ties
+        own = torch.tensor(list(self.ids[start:end]), device=logits.device)[:, None].expand_as(likeliest)
+        rows = distributions(logits, likeliest)
+        columns = [
+            likeliest == likeliest[:, -1:],
+            likeliest == own,
+            rows.entropy_bits(),
+            rows.kl_to_final_bits(),
+            rows.logprob_nats(own),
+        ]
+        self.sums += torch.stack([column.float() for column in columns]).cpu().double().sum(1)
+        self.scored += len(logits)
+        self.read = end
+        for position in range(max(start, self.passage.start), min(end, self.passage.stop)):
+            self.tops[position] = likeliest[position - start].tolist()
+
+    def result(self, layer_count: int, window: int) -> TextMeasures:
+        """The means, and the passage as far as it was read."""
+        means = (self.sums / self.scored).T.tolist()  # [R][5]
+        summaries = tuple(LayerSummary(layer, *row) for layer, row in zip(self.layers, means, strict=True))
+        return TextMeasures(layer_count, len(self.ids), self.scored, window, summaries, self._passage())
+
+    def _passage(self) -> Passage:
+        shown = range(self.passage.start, min(self.passage.stop, self.read))
+        nothing: list[int | None] = [None] * len(self.layers)
+        by_position = [self.tops.get(position, nothing) for position in shown]  # [S][R]
+        rows = [
+            LayerPredictions(layer, tuple(tops[row] for tops in by_position)) for row, layer in enumerate(self.layers)
+        ]
+        return Passage(self.passage.start + 1, tuple(self.ids[position] for position in shown), tuple(rows))

@@ -1,0 +1,50 @@
+"""A decoding as one long table in CSV: a line a layer and step, for spreadsheets and data frames.
+
+Comma-separated as in RFC 4180, UTF-8, numbers unrounded; empty where a measure is not known.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from layer_decoding.pieces import Pieces, escape
+from layer_decoding.results import LayerDecoding
+
+MEASURES = ("logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank")
+COLUMNS = ("layer", "step", "id", "token", "agrees", *MEASURES)
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # a spreadsheet may run what begins so
+
+
+def to_csv(decoding: LayerDecoding, pieces: Pieces) -> str:
+    """The table with its heading, lines ended by CR LF."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(_lines(decoding, pieces))
+    return text.getvalue()
+
+
+def harmless(text: str) -> str:
+    r"""A token as a spreadsheet may be given it: controls spelt out, an apostrophe before what would be a formula.
+
+    Not to be read backwards: which token it is, its id says.
+
+    >>> harmless("=1+1"), harmless(" =1"), harmless("\n")
+    ("'=1+1", ' =1', '\\n')
+    """
+    shown = escape(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def _lines(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[object]]:
+    for row in decoding.rows:
+        agrees = decoding.agrees(row)
+        measures = [getattr(row, name) or [None] * len(row.ids) for name in MEASURES]
+        for step, (token, text) in enumerate(zip(row.ids, pieces.of(row.ids), strict=True)):
+            numbers = (_finite(column[step]) for column in measures)
+            yield [row.layer, step + 1, token, harmless(text), str(agrees[step]).lower(), *numbers]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
