@@ -1,4 +1,4 @@
-"""Make the README's outputs and pictures again, from real runs on the bundled model.
+"""Make the outputs and pictures of the README and TEACHING.md again, from real runs on the bundled model.
 
     python tests/make_readme.py            rewrite them all
     python tests/make_readme.py --check    exit 1 if a block is not what its command prints today
@@ -8,8 +8,9 @@ A block to make is a fenced block after a comment that holds its command:
     <!-- run: python multi_layer_decoding_demo.py --model mini --width 90 -->
 
 A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
-`<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves. Commands run in the source folder.
-Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium.
+`<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
+it saves. Commands run in the source folder. Pictures need `rich`, which comes with huggingface-hub, screenshots a
+Chromium, plots matplotlib.
 """
 
 import argparse
@@ -25,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
 BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
 PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
+PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md")
+PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
 
@@ -89,17 +92,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     args = parser.parse_args()
-    readme = ROOT / "README.md"
-    before = readme.read_text(encoding="utf-8")
-    after = remade(before)
-    if args.check:
-        return int(before != after)
-    readme.write_text(after, encoding="utf-8")
-    for picture in PICTURE.finditer(after):
+    stale = False
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = remade(before)
+        stale = stale or before != after
+        if not args.check:
+            page.write_text(after, encoding="utf-8")
+            illustrate(after)
+    return int(args.check and stale)
+
+
+def illustrate(text: str) -> None:
+    """Make every picture, screenshot and plot that a page asks for."""
+    for picture in PICTURE.finditer(text):
         draw(SOURCE / picture["file"], picture["command"])
-    for screenshot in SCREENSHOT.finditer(after):
+    for screenshot in SCREENSHOT.finditer(text):
         photograph(SOURCE / screenshot["file"], screenshot["command"])
-    return 0
+    for plot in PLOT.finditer(text):
+        output_of(f"{plot['command']} --save {plot['file']}")
 
 
 if __name__ == "__main__":

@@ -228,7 +228,7 @@ def test_table_by_hand():
         "   12 ▆ and* ▆ the* █↵*",
         "",
         "A cell is its layer's likeliest token at that step of layer 12's text; * where it is layer 12's.",
-        "Shaded by the likeliest token's probability: under 10% not at all, ▂10-25%  ▄25-50%  ▆50-75%  █75% and over",
+        "Shaded from 10% on by the likeliest token's probability: ▂10-25%  ▄25-50%  ▆50-75%  █75-100%",
         "Settles at layer 1 ×1, 9 ×1, 12 ×1 (the first from which a token no longer changes).",
     ]
 

@@ -107,9 +107,8 @@ def chance_mark(level: int, terminal: Terminal) -> str:
 
 def chance_legend(terminal: Terminal) -> list[Span]:
     """What the shades mean, each painted as itself."""
-    least = [f"{bound:.0%}" for bound in CHANCES]
-    ranges = [*(f"{low[:-1]}-{high}" for low, high in pairwise(least)), f"{least[-1]} and over"]
-    spans = [Span(f"Shaded by the likeliest token's probability: under {least[0]} not at all,")]
+    ranges = [f"{low:.0%}-{high:.0%}".replace("%", "", 1) for low, high in pairwise([*CHANCES, 1])]
+    spans = [Span(f"Shaded from {CHANCES[0]:.0%} on by the likeliest token's probability:")]
     for level, said in enumerate(ranges, 1):
         spans += [Span(" "), Span(f"{chance_mark(level, terminal)}{said} ", CHANCE_ROLES[level], glued=True)]
     return spans

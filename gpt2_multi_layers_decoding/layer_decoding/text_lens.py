@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST_WINDOW = 2048  # unless asked for: attention over the 100,000 tokens that some models allow is not affordable
-_LOGITS_AT_ONCE = 2**23  # numbers, 34 MB in float32: large enough for the processor to be busy
+_LOGITS_AT_ONCE = 2**23  # numbers, 34 MB in float32, of which a handful are there at a time: fewer make small products
 
 OnTokens = Callable[[int], None]
 
