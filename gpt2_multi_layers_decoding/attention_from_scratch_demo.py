@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options, read_prompt, whole_number
-from layer_decoding.command import run
+from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options, whole_number
+from layer_decoding.command import prompt_of, run
 from layer_decoding.errors import UsageError
 from layer_decoding.lesson import Page, Steps, load_gpt2, proof, token_labels
 from layer_decoding.pieces import Pieces
@@ -118,7 +118,7 @@ def watch_attention(model: Any, ids: "Tensor", layer: int) -> tuple["Tensor", "T
 
 def show(args: Namespace) -> None:
     """Load, take the four steps, print, compare."""
-    loaded, prompt_ids = load_gpt2(args, read_prompt(args.prompt))
+    loaded, prompt_ids = load_gpt2(args, prompt_of(args))
     import torch
 
     model: Any = loaded.model

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from math import inf, pi, sqrt
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options, read_prompt
-from layer_decoding.command import run
+from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options
+from layer_decoding.command import prompt_of, run
 from layer_decoding.lesson import Page, Steps, load_gpt2, proof, token_labels
 from layer_decoding.pieces import Pieces, escape
 from layer_decoding.terminal import terminal_of
@@ -112,7 +112,7 @@ def part(weights: Weights, prefix: str) -> Weights:
 
 def show(args: Namespace) -> None:
     """Load, compute by hand, print, compare."""
-    prompt = read_prompt(args.prompt)
+    prompt = prompt_of(args)
     loaded, prompt_ids = load_gpt2(args, prompt)
     import torch
 

@@ -23,10 +23,9 @@ from layer_decoding.arguments import (
     add_output_options,
     add_save_option,
     layer_list,
-    read_prompt,
 )
 from layer_decoding.beam_results import BeamSearch, BeamSettings
-from layer_decoding.command import load, notice, run
+from layer_decoding.command import load, notice, prompt_of, run
 from layer_decoding.live import ProgressLine
 from layer_decoding.saving import check_targets, save
 from layer_decoding.terminal import terminal_of
@@ -84,7 +83,7 @@ def show(args: Namespace) -> None:
     )
     settings.check()  # before a model is loaded
     check_targets(args.save, FORMATS)
-    prompt = read_prompt(args.prompt)
+    prompt = prompt_of(args)
     loaded, prompt_ids = load(args, prompt)
 
     from layer_decoding.beam_document import beam_document

@@ -26,10 +26,9 @@ from layer_decoding.arguments import (
     add_output_options,
     add_save_option,
     layer_list,
-    read_prompt,
     whole_number,
 )
-from layer_decoding.command import load, notice, run
+from layer_decoding.command import load, notice, prompt_of, run
 from layer_decoding.errors import UsageError
 from layer_decoding.live import LiveView, ProgressLine, Silence, Watch
 from layer_decoding.pieces import Pieces, escape
@@ -124,7 +123,7 @@ def show(args: Namespace) -> None:
     """Load, decode, save, print."""
     check_view(args)
     check_targets(args.save, FORMATS)
-    prompt = read_prompt(args.prompt)
+    prompt = prompt_of(args)
     loaded, prompt_ids = load(args, prompt)
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     words = [tracked_token(args, word, pieces) for word in args.track]
@@ -138,7 +137,8 @@ def show(args: Namespace) -> None:
     if decoding is not None and interruption is None and (args.json or args.save):
         write_files(args, decoding, prompt, loaded, pieces)
     if decoding is not None and not args.json and not (interruption and args.view == "track"):
-        print("\n".join(render(args, decoding, prompt, loaded, pieces, terminal)))
+        now = terminal_of(sys.stdout, args.color, args.width)  # the screen may have changed its size
+        print("\n".join(render(args, decoding, prompt, loaded, pieces, now)))
     if interruption is not None:
         raise interruption
 

@@ -23,10 +23,9 @@ from layer_decoding.arguments import (
     add_output_options,
     add_save_option,
     layer_list,
-    read_prompt,
     whole_number,
 )
-from layer_decoding.command import load, notice, run
+from layer_decoding.command import load, notice, prompt_of, run
 from layer_decoding.live import ProgressLine, Silence, Watch
 from layer_decoding.sampling_results import ModelSamples, Sampling, SamplingRun
 from layer_decoding.sampling_settings import (
@@ -96,7 +95,7 @@ def show(args: Namespace) -> None:
         from layer_decoding.plots import check_matplotlib
 
         check_matplotlib()
-    prompt = read_prompt(args.prompt)
+    prompt = prompt_of(args)
     loaded, prompt_ids = load(args, prompt)
 
     from layer_decoding.pieces import Pieces

@@ -41,7 +41,7 @@ def test_the_default_answer(capsys, mini, prompt_ids):
 def test_notices_go_to_stderr(capsys):
     assert script.main(SMALL) == 0
     err = capsys.readouterr().err
-    assert err.splitlines()[0] == "Loading mini …"
+    assert err.splitlines()[0] == "Loading mini ..."
     assert "3 beams of up to 4 tokens in" in err
 
 

@@ -29,7 +29,7 @@ IDS = [5, 17, 42, 8, 17, 3]
 LESSONS = [
     (forward, []),
     (attention, []),
-    (attention, ["A long long", "--layer", "3", "--head", "4"]),
+    (attention, ["A long long", "--layer", "3", "--head", "2"]),
     (skip, []),
     (facts, []),
     (facts, ["--bpe", " unbelievable tales, café"]),

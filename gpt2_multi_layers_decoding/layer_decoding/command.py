@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import colorama
 
-from layer_decoding.arguments import Parser
+from layer_decoding.arguments import Parser, read_prompt, stdin_is_given
 from layer_decoding.errors import LayerDecodingError, is_out_of_memory
 from layer_decoding.pieces import escape
 
@@ -53,6 +53,13 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _explain(error)
+
+
+def prompt_of(args: argparse.Namespace) -> str:
+    """The prompt, see `read_prompt`; a reader whose pipe says nothing yet is told what is waited for."""
+    if args.prompt == "-" or (args.prompt is None and stdin_is_given()):
+        notice(args, "Reading the prompt from standard input ...")
+    return read_prompt(args.prompt)
 
 
 def load(args: argparse.Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
