@@ -13,10 +13,10 @@ import reference
 from conftest import random_gpt2
 from layer_decoding import beam_search, truncate
 from layer_decoding.beam import SearchInterrupted
-from layer_decoding.beam_memory import cache_bytes
 from layer_decoding.beam_record import SearchRecord
 from layer_decoding.beam_results import BeamSettings
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.memory import cache_bytes
 
 PROMPT = [5, 17, 42, 8]
 
@@ -421,7 +421,7 @@ def test_the_cache_is_as_large_as_said(tiny):
 
 
 def test_memory_that_is_not_there_is_refused_beforehand(tiny, monkeypatch):
-    monkeypatch.setattr("layer_decoding.beam_memory.free_bytes", lambda _: 10**6)
+    monkeypatch.setattr("layer_decoding.memory.free_bytes", lambda _: 10**6)
     with pytest.raises(LayerDecodingError, match=r"1000 × 7 tokens × 4 layers × 32 × 2 × 4 bytes = 0\.0 GB") as refused:
         beam_search(tiny, PROMPT, 3, num_beams=1000)
     assert refused.value.exit_code == 1

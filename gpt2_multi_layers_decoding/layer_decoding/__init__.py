@@ -3,10 +3,14 @@
 Three kinds of module, one direction. *Decoding* (torch, no printing) returns frozen dataclasses of plain
 Python values; *rendering* (no torch) turns them into strings; only a script prints.
 
-    decoding    loading, lens, cache, measures, greedy, truncation
-    results     the dataclasses between the two sides
-    rendering   pieces, alignment, rows, table, steps, track, cells, wrapping, live, documents, tidy, page
-    the shell   arguments, command, colours, errors
+    decoding    loading (checkpoint, devices, hub); lens, measures, greedy (record, shrinking), truncation;
+                generation, scoring, beam (beam_record, beam_lens); sampling (sampling_batch, drawing),
+                distribution; text_lens; training, corpus; memory
+    results     results, beam_results, sampling_results, sampling_settings, text_results
+    rendering   pieces, alignment, wrapping, cells; rows, table, steps, track, live; beam_rows, beam_tree;
+                sampling_rows, distribution_rows; text_rows; lesson
+    in files    documents and *_document, tidy, page (shading), plots, saving
+    the shell   arguments, text_input, command, terminal, errors
 
 Shape symbols, used in every docstring:
 

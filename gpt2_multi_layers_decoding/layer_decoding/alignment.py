@@ -6,7 +6,7 @@ from collections.abc import Sequence
 def common_positions(row: Sequence[int], other: Sequence[int]) -> list[tuple[int, int]]:
     """A longest common subsequence, as pairs (position in row, position in other), both ascending.
 
-    Of several longest ones, the one that matches earliest. Θ(len(row) · len(other)).
+    Of several longest ones it is always the same one, but no particular one. Θ(len(row) · len(other)).
 
     >>> common_positions([1, 2, 3, 4], [1, 9, 3, 4])
     [(0, 0), (2, 2), (3, 3)]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.beam_lens import layer_choices
-from layer_decoding.beam_memory import cache_error, check_memory
 from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
 from layer_decoding.greedy import _check_ids
 from layer_decoding.lens import check_lengths, select_layers
+from layer_decoding.memory import cache_error, check_memory
 from layer_decoding.scoring import texts_logprobs
 from layer_decoding.truncation import truncate
 

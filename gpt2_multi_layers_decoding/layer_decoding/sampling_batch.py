@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from layer_decoding.beam_memory import cache_bytes, free_bytes
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens import Lens, check_lens
+from layer_decoding.memory import cache_bytes, free_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

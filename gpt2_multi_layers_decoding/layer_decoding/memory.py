@@ -1,4 +1,4 @@
-"""What the key-value cache of a beam search needs, and a sentence where that is not there.
+"""What the key-value cache of a batch needs, and how much memory is free.
 
 On Linux a process that takes too much is killed without a word, so what cannot fit is refused beforehand.
 """
