@@ -81,7 +81,8 @@ def main():
     for new in args.tokens:
         for case in args.cases:
             bare, ours = map(statistics.median, measure(model, prompt, new, CASES[case], args.rounds))
-            print(f"| {case} | {new} | {bare:.2f} | {ours:.2f} | {ours / bare:.2f}× | {CEILING:.2f}× |", flush=True)
+            ceiling = "" if case == "lens" else f"{CEILING:.2f}×"  # the lens shows more than the calls beside it
+            print(f"| {case} | {new} | {bare:.2f} | {ours:.2f} | {ours / bare:.2f}× | {ceiling} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -182,6 +182,21 @@ def test_shipped_generation_settings_are_set_aside(tiny):
     assert tiny.generation_config is shipped
 
 
+def test_no_token_of_the_prompt_is_read_again_for_the_scores(tiny, monkeypatch):
+    reads = []
+    forward = tiny.transformer.forward
+
+    def counted(input_ids, **options):
+        reads.append(input_ids.shape[1])
+        return forward(input_ids, **options)
+
+    monkeypatch.setattr(tiny.transformer, "forward", counted)
+    search = beam_search(tiny, [1] * 40, 4, num_beams=3)
+    texts = {text.ids for text in (*search.hypotheses, search.greedy)}
+    nodes = {ids[:length] for ids in texts for length in range(1, 4)}
+    assert reads == [40, 1, 1, 1, 40, 1, 1, 1, 1 + len(nodes)]
+
+
 # ---------------------------------------------------------------- against every text there is
 
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -119,14 +120,14 @@ def test_a_narrow_screen_puts_texts_under_their_numbers():
     "best, greedy, sentence",
     [
         ([0, 1], text([0, 1]), "Rank 1 is the greedy text: beam search found nothing better."),
-        ([0, 1], text([0, 2], -2.0), "found a likelier text than greedy: 2.000 nats, 7.39 times as probable."),
+        ([0, 1], text([0, 2], -2.0), "Rank 1 is likelier than the greedy text: by 2.000 nats, 7.39 times as probable."),
         ([0], text([0, 2], -2.0), "3.000 nats, 20.09 times as probable, with 1 tokens against 2."),
-        ([0, 1], text([0, 2], -0.5), "found no likelier text than greedy: 1.000 nats less likely."),
+        ([0, 1], text([0, 2], -0.5), "Rank 1 is less likely than the greedy text: by 1.000 nats."),
         ([0, 1], text([0, 2], -900.0), "1798.000 nats, e**1798 times as probable."),
     ],
 )
 def test_the_gain_over_greedy(best, greedy, sentence):
-    assert compared_with_greedy(hypothesis(1, best), greedy).endswith(sentence)
+    assert compared_with_greedy("Rank 1", hypothesis(1, best), greedy).endswith(sentence)
 
 
 def test_what_the_ngram_rule_costs():
@@ -141,6 +142,8 @@ def test_what_the_ngram_rule_costs():
 def test_the_row_without_the_rule_is_there():
     search = search_of([0, 1], unrestricted=hypothesis(1, [0, 2]), settings=BeamSettings(2, 1, 1, 1.0, 2))
     assert any(line.startswith("free") and line.endswith(" zero [two]") for line in rows_of(search))
+    with_greedy = replace(search, greedy=text([0, 2]))
+    assert "The row free is the greedy text: beam search found nothing better." in rows_of(with_greedy)
 
 
 def test_missing_texts_and_interruption_are_said():

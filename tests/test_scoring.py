@@ -64,6 +64,18 @@ def test_what_texts_share_is_read_once(monkeypatch):
     assert reads == [2 + 5]  # the prompt, then 1, 1 2, 1 2 3, 1 7 and 1 7 3; the last tokens are only asked for
 
 
+@pytest.mark.parametrize("prompt", [[5], [5, 17, 42, 8]])
+def test_the_prompts_cache_of_a_search_is_taken_over(prompt):
+    model, texts = random_gpt2(), [[1, 2, 3, 4], [1, 2, 9], [8]]
+    ids = torch.tensor([prompt])
+    answer = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, num_beams=3, return_dict_in_generate=True
+    )
+    found = texts_logprobs(model, prompt, texts, answer.past_key_values)
+    for nats, text in zip(found, texts, strict=True):
+        assert nats == pytest.approx(plain(model, prompt, text), abs=1e-4)
+
+
 def test_one_text_of_the_bundled_model(mini, prompt_ids):
     ids = reference.greedy(mini.model, prompt_ids, 20)
     assert token_logprobs(mini.model, prompt_ids, ids) == pytest.approx(plain(mini.model, prompt_ids, ids), abs=1e-4)

@@ -14,14 +14,14 @@ from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
-from layer_decoding.greedy import _check_ids
-from layer_decoding.lens import check_lengths, select_layers
+from layer_decoding.lens import check_ids, check_lengths, select_layers
 from layer_decoding.memory import cache_error, check_memory
 from layer_decoding.scoring import texts_logprobs
 from layer_decoding.truncation import truncate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
 
 OnStep = Callable[[int, int], None]
 Ids = tuple[int, ...]
@@ -73,7 +73,7 @@ def beam_search(
     settings = BeamSettings(max_new_tokens, num_beams, returned, length_penalty, no_repeat_ngram_size)
     settings.check()
     check_lengths(model, prompt, max_new_tokens)
-    _check_ids(prompt, model.config.vocab_size)
+    check_ids(prompt, model.config.vocab_size)
     layer_count = int(model.config.num_hidden_layers)
     shown = select_layers(layers, layer_count) if layers is None or layers else []
     other_layers = sum(layer != layer_count for layer in shown)
@@ -122,6 +122,7 @@ class _Searcher:
         ends = end_ids(model)
         self.record = SearchRecord(len(prompt), settings, ends, keep_steps=trace, on_step=self._count)
         self.texts: list[Ids] = []  # of the main search, once it is done
+        self.cache: DynamicCache | None = None  # of the newest search, which has read the prompt
 
     def main(self, model: "PreTrainedModel", result: BeamSearch) -> BeamSearch:
         """The search that was asked for, and greedy decoding beside it."""
@@ -178,7 +179,7 @@ class _Searcher:
     ) -> list[Ids]:
         """Generated ids of the texts found, best first, as the library returns them."""
         record = record or SearchRecord(len(self.prompt), settings, end_ids(model), on_step=self._count)
-        texts = generate_texts(model, self.prompt, settings, record)
+        texts, self.cache = generate_texts(model, self.prompt, settings, record)
         self.before += settings.max_new_tokens
         return texts
 
@@ -187,9 +188,13 @@ class _Searcher:
             self.on_step(self.before + step, self.total)
 
     def _score(self, model: "PreTrainedModel", texts: list[Ids]) -> list[ScoredText]:
-        """Texts with the log-probability of each token, recomputed by one plain forward pass."""
+        """Texts with the log-probability of each token, recomputed by one plain forward pass.
+
+        The model is the one of the newest search, whose reading of the prompt is used.
+        """
         ends = end_ids(model)
-        logprobs = texts_logprobs(model, self.prompt, texts)
+        cache, self.cache = self.cache, None
+        logprobs = texts_logprobs(model, self.prompt, texts, cache)
         return [
             ScoredText(ids, tuple(nats), finished=ids[-1] in ends) for ids, nats in zip(texts, logprobs, strict=True)
         ]
@@ -197,8 +202,8 @@ class _Searcher:
 
 def generate_texts(
     model: "PreTrainedModel", prompt: list[int], settings: BeamSettings, record: SearchRecord
-) -> list[Ids]:
-    """transformers' own search: the generated ids of up to `num_return_sequences` texts, best first.
+) -> tuple[list[Ids], "DynamicCache | None"]:
+    """transformers' own search: the generated ids of up to `num_return_sequences` texts, best first, and its cache.
 
     Raises:
         UsageError: the n-gram rule leaves no text of that many tokens.
@@ -223,7 +228,7 @@ def generate_texts(
         )
     rows = answer.sequences[:, len(prompt) :].tolist()
     if settings.num_beams == 1:
-        return [tuple(rows[0])]
+        return [tuple(rows[0])], answer.past_key_values
     # Texts that ended early are padded. Where rules or a small vocabulary leave fewer texts than beams, the library
     # fills up with copies and with texts that were abandoned on the way.
     lengths = (answer.beam_indices >= 0).sum(1).tolist()
@@ -235,7 +240,7 @@ def generate_texts(
             f"No {settings.max_new_tokens} tokens can follow without repeating {settings.no_repeat_ngram_size} in a"
             " row; ask for fewer tokens or a larger --no-repeat-ngram-size."
         )
-    return texts
+    return texts, answer.past_key_values
 
 
 def _hypotheses(texts: Sequence[ScoredText], settings: BeamSettings) -> tuple[Hypothesis, ...]:

@@ -158,25 +158,25 @@ def findings(search: BeamSearch) -> list[list[Span]]:
         notes.append("The search was interrupted: these are the texts and beams it had.")
     elif missing:
         notes.append(f"{missing} of the texts asked for were not found: there are no more.")
-    if search.greedy is not None:
-        notes.append(compared_with_greedy(best, search.greedy) + (" (Greedy knows no n-gram rule.)" if size else ""))
+    if search.greedy is not None:  # which knows no rule, so it is compared with what knows none either
+        name = "Rank 1" if search.unrestricted is None else "The row free"
+        notes.append(compared_with_greedy(name, search.unrestricted or best, search.greedy))
     if search.unrestricted is not None:
         notes.append(cost_of_rule(best, search.unrestricted, size))
     return [[Span(note)] for note in notes]
 
 
-def compared_with_greedy(best: Hypothesis, greedy: ScoredText) -> str:
+def compared_with_greedy(name: str, best: Hypothesis, greedy: ScoredText) -> str:
     """Whether beam search found a likelier text than greedy decoding, and by how much."""
     gain = best.logprob_nats - greedy.logprob_nats
     if best.ids == greedy.ids:
-        return "Rank 1 is the greedy text: beam search found nothing better."
+        return f"{name} is the greedy text: beam search found nothing better."
     lengths = ""
     if len(best.ids) != len(greedy.ids):
         lengths = f", with {len(best.ids)} tokens against {len(greedy.ids)}"
     if gain > 0:
-        times = _times(gain)
-        return f"Beam search found a likelier text than greedy: {gain:.3f} nats, {times} as probable{lengths}."
-    return f"Beam search found no likelier text than greedy: {-gain:.3f} nats less likely{lengths}."
+        return f"{name} is likelier than the greedy text: by {gain:.3f} nats, {_times(gain)} as probable{lengths}."
+    return f"{name} is less likely than the greedy text: by {-gain:.3f} nats{lengths}."
 
 
 def cost_of_rule(best: Hypothesis, free: Hypothesis, size: int) -> str:

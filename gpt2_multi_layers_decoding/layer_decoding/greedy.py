@@ -16,6 +16,7 @@ from layer_decoding.generation import end_ids
 from layer_decoding.lens import (
     Lens,
     block_outputs,
+    check_ids,
     check_lengths,
     check_lens,
     find_lens,
@@ -77,7 +78,7 @@ def decode_layers(
         raise UsageError(f"The context is {context!r}; it must be 'shared' or 'own'.")
     if candidates < 1:
         raise UsageError(f"The number of candidates is {candidates}; it must be at least 1.")
-    _check_ids([*prompt, *track], model.config.vocab_size)
+    check_ids([*prompt, *track], model.config.vocab_size)
     shown = select_layers(layers, lens.layer_count)
     decoded = shown if context == "own" else sorted({*shown, *range(1, lens.layer_count + 1)})
     record = Record(context, shown, decoded, frozenset(end_ids(model)))
@@ -107,13 +108,6 @@ def decode_layers(
     except KeyboardInterrupt:
         raise DecodingInterrupted(result() if record.steps else None) from None
     return result()
-
-
-def _check_ids(ids: list[int], vocabulary: int) -> None:
-    """Refuse ids that the model has no embedding for."""
-    unknown = [token for token in ids if not 0 <= token < vocabulary]
-    if unknown:
-        raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
 
 
 # ---------------------------------------------------------------- the two contexts

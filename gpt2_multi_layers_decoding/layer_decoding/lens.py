@@ -154,6 +154,13 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
         )
 
 
+def check_ids(ids: list[int], vocabulary: int) -> None:
+    """Refuse ids that the model has no embedding for."""
+    unknown = [token for token in ids if not 0 <= token < vocabulary]
+    if unknown:
+        raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
+
+
 def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
     """The rows to show: layers sorted, each once, the last always among them; None is all blocks.
 

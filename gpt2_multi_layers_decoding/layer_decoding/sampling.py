@@ -14,8 +14,7 @@ import torch
 from layer_decoding.drawing import Draws, draw
 from layer_decoding.errors import UsageError
 from layer_decoding.generation import end_ids
-from layer_decoding.greedy import _check_ids
-from layer_decoding.lens import check_lengths, find_lens
+from layer_decoding.lens import check_ids, check_lengths, find_lens
 from layer_decoding.sampling_batch import Batch, batch_invariant_attention, check_memory, full_batch, read_prompt
 from layer_decoding.sampling_results import Sample, Sampling
 from layer_decoding.sampling_settings import Setting
@@ -72,7 +71,7 @@ class Sampler:
     def __init__(self, model: "PreTrainedModel", prompt_ids: Sequence[int], max_new_tokens: int) -> None:
         self.prompt, self.max_new_tokens = list(prompt_ids), max_new_tokens
         check_lengths(model, self.prompt, max_new_tokens)
-        _check_ids(self.prompt, model.config.vocab_size)
+        check_ids(self.prompt, model.config.vocab_size)
         self.lens = find_lens(model)
         self.ends = frozenset(end_ids(model))
         with torch.inference_mode(), batch_invariant_attention():

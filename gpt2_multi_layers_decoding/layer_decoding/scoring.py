@@ -12,6 +12,7 @@ import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
 
 _LOGIT_ROWS = 256  # rows of the vocabulary's width that are there at once, whatever the length and number of texts
 
@@ -24,19 +25,30 @@ def token_logprobs(model: "PreTrainedModel", prompt_ids: Sequence[int], ids: Seq
 
 
 def texts_logprobs(
-    model: "PreTrainedModel", prompt_ids: Sequence[int], texts: Sequence[Sequence[int]]
+    model: "PreTrainedModel",
+    prompt_ids: Sequence[int],
+    texts: Sequence[Sequence[int]],
+    cache: "DynamicCache | None" = None,
 ) -> list[list[float]]:
     """The log-probabilities in nats of the tokens of N texts, of any lengths, after one prompt of P tokens (P ≥ 1).
 
-    The softmax is the model's own, unfiltered, in float32.
+    The softmax is the model's own, unfiltered, in float32. `cache`: of `generate` after the same prompt, which is then
+    not read again; it is used up.
     """
     prompt, rows = list(prompt_ids), [tuple(text) for text in texts]
     # Other models than GPT-2 may tell positions from the mask, or look at a window only: they read text by text.
     together = model.config.model_type == "gpt2" and model.config._attn_implementation in ("eager", "sdpa")
     with torch.inference_mode():
         if together:
-            return _Tree(prompt, rows).score(model)
+            return _Tree(prompt, rows).score(model, cache)
         return [_Tree(prompt, [row]).score(model)[0] for row in rows]
+
+
+def _up_to(cache: "DynamicCache", tokens: int, device: torch.device) -> "DynamicCache":
+    """A cache cut to its first tokens, and to the first row of its batch: all begin alike."""
+    cache.crop(tokens - cache.get_seq_length())
+    cache.batch_select_indices(torch.zeros(1, dtype=torch.long, device=device))
+    return cache
 
 
 class _Tree:
@@ -69,26 +81,29 @@ class _Tree:
         """Whether any token does not follow the one read before it."""
         return self.parents != list(range(-1, len(self.tokens) - 1))
 
-    def score(self, model: "PreTrainedModel") -> list[list[float]]:
+    def score(self, model: "PreTrainedModel", cache: "DynamicCache | None" = None) -> list[list[float]]:
         """Log-probabilities of every text's tokens: [N][T of that text]."""
         found: dict[tuple[int, int], float] = {}
-        for start, logits in self._read(model) if self.asked else ():
+        for start, logits in self._read(model, cache) if self.asked else ():
             here = [(row, token) for row, token in self.asked if start <= row < start + len(logits)]
             rows, tokens = [row - start for row, _ in here], [token for _, token in here]
             found.update(zip(here, logits.float().log_softmax(-1)[rows, tokens].tolist(), strict=True))
         return [[found[self.row_of[text[:at]], text[at]] for at in range(len(text))] for text in self.texts]
 
-    def _read(self, model: "PreTrainedModel") -> Iterator[tuple[int, torch.Tensor]]:
+    def _read(self, model: "PreTrainedModel", cache: "DynamicCache | None") -> Iterator[tuple[int, torch.Tensor]]:
         """The logits [rows, V] after the prompt and after every node, each piece with the row at which it starts.
 
         One piece, unless there are so many rows that their logits would crowd the memory.
         """
         from transformers.cache_utils import DynamicCache
 
-        cache = DynamicCache(config=model.config) if model.config.num_hidden_layers else None
+        read = 0
+        if cache is not None and self.first > 0:
+            cache, read = _up_to(cache, self.first, model.device), self.first
+        elif model.config.num_hidden_layers:
+            cache = DynamicCache(config=model.config)
         tokens = torch.tensor([self.tokens], device=model.device)
         size = len(self.tokens) if cache is None else _LOGIT_ROWS  # without blocks there is nothing to keep a cache of
-        read = 0
         for start in range(self.first, len(self.tokens), size):
             until = min(start + size, len(self.tokens))
             options: dict[str, Any] = self._as_seen(model, read, until) if self.branches else {}
