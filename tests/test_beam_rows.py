@@ -23,7 +23,8 @@ from layer_decoding.beam_results import (
     TraceStep,
 )
 from layer_decoding.beam_rows import compared_with_greedy, cost_of_rule, render_search
-from layer_decoding.beam_tree import column_name, cut, render_trace
+from layer_decoding.beam_tree import column_name, render_trace
+from layer_decoding.cells import shorten
 from layer_decoding.pieces import Pieces
 from layer_decoding.terminal import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 
@@ -301,8 +302,8 @@ def test_a_screen_too_narrow_for_the_columns_gets_a_list():
 
 def test_small_helpers():
     assert [column_name(column) for column in (0, 25, 26, 53)] == ["a", "z", "a1", "b2"]
-    assert cut(" 日本語", 5, "…") == " 日…"
-    assert cut("word", 4, "…") == "word"
+    assert shorten(" 日本語", 5, "…") == " 日…"
+    assert shorten("word", 4, "…") == "word"
 
 
 def test_rendering_imports_no_torch():

@@ -7,10 +7,9 @@ passes behind the columns between. What finished and what was dropped stands at 
 from dataclasses import replace
 from itertools import zip_longest
 
-from wcwidth import iter_graphemes, width
-
 from layer_decoding.beam_columns import ROOT, Fork, Places, forks, going_on, place_beams
 from layer_decoding.beam_results import BeamSearch, TraceBeam, TraceStep
+from layer_decoding.cells import shorten
 from layer_decoding.pieces import Pieces
 from layer_decoding.rows import prose, visible
 from layer_decoding.terminal import ASCII, Glyphs, Terminal
@@ -66,7 +65,7 @@ class _Drawing:
     def node(self, beam: TraceBeam, cells: int) -> Span:
         """A mark and the newest token, at most so many cells; the way to rank 1 has a mark of its own."""
         leads = beam.ids == self.best[: len(beam.ids)]
-        text = cut(self.token(beam), cells - 1, self.glyphs.dots)
+        text = shorten(self.token(beam), cells - 1, self.glyphs.dots)
         return Span((self.on_way if leads else self.off_way) + text, "heading" if leads else "plain")
 
     def left_out(self, step: TraceStep, names: list[str], cells: int | None) -> list[Line]:
@@ -80,7 +79,7 @@ class _Drawing:
                 name, total = f" {names[beam.parent]}", f" {beam.logprob_nats:.2f}"
                 token = self.token(beam).lstrip(" ")
                 if cells is not None:
-                    token = cut(token, max(1, cells - len(f"{name} {total},")), self.glyphs.dots)
+                    token = shorten(token, max(1, cells - len(f"{name} {total},")), self.glyphs.dots)
                 line += [Span(name, "note"), Span(f" {token}{total}", "note", glued=True)]
                 if beam.ids in self.ranks:
                     line += [Span(" rank", "note"), Span(f" {self.ranks[beam.ids]}", "note", glued=True)]
@@ -178,22 +177,6 @@ def column_name(column: int) -> str:
     """
     letter = "abcdefghijklmnopqrstuvwxyz"[column % 26]
     return letter + (str(column // 26) if column >= 26 else "")
-
-
-def cut(text: str, cells: int, dots: str) -> str:
-    """Text in at most so many cells, dots in place of what is too much.
-
-    >>> cut(" something", 6, "…")
-    ' some…'
-    """
-    if width(text) <= cells:
-        return text
-    kept = ""
-    for grapheme in iter_graphemes(text):
-        if width(kept + grapheme) > cells - width(dots):
-            break
-        kept += grapheme
-    return kept + dots
 
 
 def _step_list(drawing: _Drawing, terminal: Terminal) -> list[str]:
