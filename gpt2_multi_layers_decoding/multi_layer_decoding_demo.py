@@ -30,6 +30,7 @@ from layer_decoding.arguments import (
 )
 from layer_decoding.command import load, notice, prompt_of, run
 from layer_decoding.errors import UsageError
+from layer_decoding.limits import layer_count
 from layer_decoding.live import LiveView, ProgressLine, Silence, Watch
 from layer_decoding.pieces import Pieces, escape
 from layer_decoding.results import LayerDecoding, partial_decoding
@@ -129,8 +130,7 @@ def show(args: Namespace) -> None:
     words = [tracked_token(args, word, pieces) for word in args.track]
 
     def frame(rows: dict[int, list[int]]) -> list[str]:
-        layer_count: int = loaded.model.config.num_hidden_layers
-        partial = partial_decoding(args.context, layer_count, prompt_ids, args.max_new_tokens, rows)
+        partial = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
         return render_rows(partial, prompt, pieces, terminal)
 
     decoding, interruption = decode(args, loaded, prompt_ids, words, watch(args, terminal, frame))

@@ -26,6 +26,7 @@ from layer_decoding.arguments import (
     whole_number,
 )
 from layer_decoding.command import load, notice, prompt_of, run
+from layer_decoding.limits import layer_count, vocabulary_size
 from layer_decoding.live import ProgressLine, Silence, Watch
 from layer_decoding.sampling_results import ModelSamples, Sampling, SamplingRun
 from layer_decoding.sampling_settings import (
@@ -100,7 +101,7 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.pieces import Pieces
 
-    for sentence in top_k_notice(settings, loaded.model.config.vocab_size):
+    for sentence in top_k_notice(settings, vocabulary_size(loaded.model)):
         notice(args, sentence)
     if args.distribution and args.json:
         notice(args, "The panels of --distribution are for the screen; the JSON document has none.")
@@ -135,11 +136,11 @@ class Drawing:
         self.args, self.settings, self.loaded, self.pieces = args, settings, loaded, pieces
         self.prompt, self.prompt_ids = prompt, prompt_ids
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
-        self.layer_count = int(loaded.model.config.num_hidden_layers)
+        self.layer_count = layer_count(loaded.model)
 
     def run(self) -> "tuple[SamplingRun, Sampler]":
         """Every setting on every model asked for, the whole one last; and the sampler of that one."""
-        from layer_decoding.lens import select_layers
+        from layer_decoding.limits import select_layers
         from layer_decoding.sampling import Sampler
         from layer_decoding.sampling_rows import render_heading, render_layer, render_notes
         from layer_decoding.truncation import truncate

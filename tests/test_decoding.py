@@ -69,7 +69,7 @@ def test_last_layer_logits_are_the_models_own(mini, prompt_ids):
         theirs = mini.model(torch.tensor([prompt_ids])).logits[0, -1]
         hidden = outputs[12]
     assert (lens.logits(hidden)[0] - theirs).abs().max() <= 1e-4
-    twice = lens.unembed(lens.final_norm(lens.final_norm(hidden)))[0]
+    twice = lens.logits(mini.model.transformer.ln_f(hidden))[0]
     assert (twice - theirs).abs().max() > 1e-2
 
 
@@ -83,19 +83,23 @@ def test_every_layer_logits_against_the_reference(tiny):
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 12, 15, 16, 40])
 def test_unembedding_in_parts_is_the_whole_product(tiny, rows):
-    normalised = torch.randn(rows, 32)
-    lens = find_lens(tiny)
-    assert torch.allclose(lens.unembed(normalised), lens.head(normalised), atol=1e-5)
-    assert lens.unembed(normalised).is_contiguous()
+    hidden = torch.randn(rows, 32)
+    logits = find_lens(tiny).logits(hidden)
+    assert torch.allclose(logits, tiny.lm_head(tiny.transformer.ln_f(hidden)), atol=1e-5)
+    assert logits.is_contiguous()
 
 
 def test_a_lens_that_misses_the_models_logits_is_refused(tiny):
-    class OtherHead(torch.nn.Linear):
-        def forward(self, hidden):
-            return super().forward(hidden) * 1.5
+    class Biased(type(tiny)):
+        """Logits that depend on more than the hidden state: here on the token that was read."""
 
-    tiny.lm_head.__class__ = OtherHead
-    with pytest.raises(LayerDecodingError, match=r"misses the logits of GPT2LMHeadModel by"):
+        def forward(self, input_ids, **options):
+            answer = super().forward(input_ids, **options)
+            answer.logits = answer.logits + input_ids[:, -1:, None] * torch.arange(97) / 100
+            return answer
+
+    tiny.__class__ = Biased
+    with pytest.raises(LayerDecodingError, match=r"misses the logits of Biased by"):
         decode_layers(tiny, PROMPT, 2)
 
 

@@ -14,7 +14,7 @@ from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
-from layer_decoding.lens import check_ids, check_lengths, select_layers
+from layer_decoding.limits import check_ids, check_lengths, layer_count, select_layers
 from layer_decoding.memory import cache_error, check_memory
 from layer_decoding.scoring import texts_logprobs
 from layer_decoding.truncation import truncate
@@ -73,14 +73,14 @@ def beam_search(
     settings = BeamSettings(max_new_tokens, num_beams, returned, length_penalty, no_repeat_ngram_size)
     settings.check()
     check_lengths(model, prompt, max_new_tokens)
-    check_ids(prompt, model.config.vocab_size)
-    layer_count = int(model.config.num_hidden_layers)
-    shown = select_layers(layers, layer_count) if layers is None or layers else []
-    other_layers = sum(layer != layer_count for layer in shown)
+    check_ids(model, prompt)
+    count = layer_count(model)
+    shown = select_layers(layers, count) if layers is None or layers else []
+    other_layers = sum(layer != count for layer in shown)
     searcher = _Searcher(model, prompt, settings, trace=trace, other_layers=other_layers, on_step=on_step)
     context = len(prompt) + max_new_tokens
     check_memory(model, num_beams, context)
-    result = BeamSearch(layer_count, tuple(prompt), settings)
+    result = BeamSearch(count, tuple(prompt), settings)
     try:
         result = searcher.main(model, result)
         if no_repeat_ngram_size:
@@ -221,7 +221,7 @@ def generate_texts(
             max_new_tokens=settings.max_new_tokens,
             do_sample=False,
             num_beams=settings.num_beams,
-            use_cache=model.config.num_hidden_layers > 0,
+            use_cache=layer_count(model) > 0,
             return_dict_in_generate=True,
             **options,
             **record.hooks(),

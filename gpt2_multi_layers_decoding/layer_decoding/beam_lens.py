@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from layer_decoding.beam_results import LensRow
-from layer_decoding.lens import block_outputs, check_lens, find_lens
+from layer_decoding.lens import block_outputs, check_on, find_lens, stacked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,11 +25,12 @@ def layer_choices(model: "PreTrainedModel", prompt_ids: Sequence[int], ids: Sequ
         LayerDecodingError: the lens does not reproduce the model's own logits.
     """
     lens = find_lens(model)
-    inputs = torch.tensor([[*prompt_ids, *ids[:-1]]], device=model.device)
+    read = [*prompt_ids, *ids[:-1]]
+    check_on(lens, read)
     with torch.inference_mode(), block_outputs(lens, slice(-len(ids), None)) as outputs:
-        answer = model(input_ids=inputs, use_cache=False, logits_to_keep=1)
-        check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
-        hidden = torch.cat([outputs[layer][0] for layer in range(1, lens.layer_count + 1)])  # [L · T, D]
+        lens.base(input_ids=torch.tensor([read], device=model.device), use_cache=False)
+        # [L · T, D]
+        hidden = stacked({layer: rows[0] for layer, rows in outputs.items()}, range(1, lens.layer_count + 1))
         tops = torch.cat([lens.logits(rows).argmax(1) for rows in hidden.split(_LOGIT_ROWS)])
     table = tops.view(lens.layer_count, len(ids)).tolist()
     return tuple(LensRow(layer, tuple(row)) for layer, row in enumerate(table, 1))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError
+from layer_decoding.limits import text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -106,14 +107,6 @@ def read_config(folder: Path) -> "PreTrainedConfig":
     _check_decoder(config, file)
     _check_sizes(config, file)
     return config
-
-
-def text_config(config: "PreTrainedConfig") -> Any:
-    """The part of `config` that describes the text decoder; `config` itself where there is not one such part."""
-    try:
-        return config.get_text_config(decoder=True)
-    except ValueError:
-        return config
 
 
 def check_weights(folder: Path) -> Weights:

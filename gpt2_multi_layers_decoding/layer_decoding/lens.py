@@ -1,9 +1,13 @@
-"""The logit lens: where a model keeps its blocks, final norm and head, and what a hidden state says.
+"""The logit lens: what the output of any block says, read by the model's own norm and head.
 
     logits_k = unembed(final_norm(hidden_k))        (nostalgebraist, "interpreting GPT: the logit lens", 2020)
 
 `hidden_k` is the output of block k. It is read from the block itself: the last entry of transformers'
 `hidden_states` is already normalised, and normalising it again moves its logits by up to 1.
+
+What a model does after its blocks is its own affair: a norm, for some a projection, the head, for some a scale or
+a soft cap. So the lens lets the model do it, on a view of it that has, in the place of all blocks, a single one that
+hands on the hidden states to read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,28 +17,41 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.heads import quick_head
+from layer_decoding.limits import layer_count
+from layer_decoding.views import set_forward, twin, view
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+CHECKED_TOKENS = 8
+WAYS_OUT = "use another model, such as --model mini"
+
+
+class StandIn:
+    """In the place of a model's blocks: whatever it is given, it answers with the rows that are to be read."""
+
+    def __init__(self, block: torch.nn.Module) -> None:
+        self.block = twin(block)  # what the model asks its blocks for besides their output, it still finds
+        self.rows: torch.Tensor | None = None
+        self.in_tuple = False  # whether this model's blocks answer with a tuple
+        set_forward(self.block, self._answer)
+
+    def _answer(self, *_args: object, **_options: object) -> Any:
+        return (self.rows, None) if self.in_tuple else self.rows
+
 
 @dataclass(frozen=True)
 class Lens:
-    """A causal model taken apart: `blocks[k - 1]` is block k, `base` all but the head."""
+    """A causal model taken apart: `blocks[k - 1]` is block k, found at `blocks_path`; `base` is all but the head."""
 
     model: "PreTrainedModel"
     base: torch.nn.Module
-    blocks_name: str
-    final_norm: torch.nn.Module
-    head: torch.nn.Linear
-
-    @property
-    def blocks(self) -> torch.nn.ModuleList:
-        """The blocks, first to last: L of them."""
-        blocks = self.base.get_submodule(self.blocks_name)
-        assert isinstance(blocks, torch.nn.ModuleList)
-        return blocks
+    blocks: torch.nn.ModuleList
+    blocks_path: str
+    reader: "PreTrainedModel"  # the view with the stand-in for blocks
+    stand_in: StandIn
 
     @property
     def layer_count(self) -> int:
@@ -42,48 +59,42 @@ class Lens:
         return len(self.blocks)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The lens: next-token logits float32 [R, V] of block outputs [R, D], normalised here and only here."""
-        return self.unembed(self.final_norm(hidden))
-
-    def unembed(self, rows: torch.Tensor) -> torch.Tensor:
-        """The head on normalised rows [R, D]: contiguous float32 logits [R, V].
-
-        `(weight @ rows.T).T` reads the weight once for up to 8 rows at the price of one; between 9 and 15
-        rows two such products are faster than one.
-        """
-        parts = rows.split(8) if 8 < len(rows) < 16 else (rows,)
-        logits = torch.cat([torch.mm(self.head.weight, part.T).T for part in parts])
-        if self.head.bias is not None:
-            logits = logits + self.head.bias
-        return logits.float().contiguous()
+        """The lens: contiguous next-token logits float32 [R, V] of block outputs [R, D]."""
+        self.stand_in.rows = hidden[:, None]
+        # Which token and which position these rows stand for is forgotten by now: any will do.
+        ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=self.model.device)
+        answer: Any = self.reader(input_ids=ids, use_cache=False)
+        self.stand_in.rows = None
+        logits: torch.Tensor = answer.logits[:, 0].float().contiguous()
+        return logits
 
 
 def find_lens(model: "PreTrainedModel") -> Lens:
-    """Find blocks, final norm and head from the model's own structure.
+    """Find the blocks and the head in the model's own structure.
+
+    The blocks are the list of L modules that holds most of the parameters; no expert or head list within them does.
 
     Raises:
-        LayerDecodingError: the model is not built as blocks, a norm and a linear head.
+        LayerDecodingError: the model is not built as L blocks below a head.
     """
-    base, head = model.base_model, model.get_output_embeddings()
-    layer_count = model.config.num_hidden_layers
-    block_lists = [
-        name
-        for name, module in base.named_children()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == layer_count
-    ]
-    norms = [module for module in base.children() if _is_norm(module, model.config.hidden_size)]
-    if base is model or len(block_lists) != 1 or not norms or not isinstance(head, torch.nn.Linear):
-        raise LayerDecodingError(
-            f"The lens finds no {layer_count} blocks followed by a norm and a linear head in {type(model).__name__}; "
-            "use a GPT-2 model, such as --model mini."
-        )
-    return Lens(model, base, block_lists[0], norms[-1], head)
+    count = layer_count(model)
+    lists = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count
+    }
+    path = max(lists, default="", key=lambda place: sum(weights.numel() for weights in lists[place].parameters()))
+    base, below, _ = path.partition(".")
+    if not count or not below or model.get_output_embeddings() is None:
+        raise LayerDecodingError(f"The lens finds no {count} blocks below a head in {_name(model)}; {WAYS_OUT}.")
+    stand_in = StandIn(lists[path][0])
+    reader = view(model, {path: torch.nn.ModuleList([stand_in.block]), **quick_head(model, _parts)})
+    return Lens(model, model.get_submodule(base), lists[path], path, reader, stand_in)
 
 
-def _is_norm(module: torch.nn.Module, width: int) -> bool:
-    """Whether a module's one matrix-free weight spans the hidden width, as a layer norm's does."""
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, torch.Tensor) and tuple(weight.shape) == (width,)
+def _parts(rows: torch.Tensor) -> Sequence[torch.Tensor]:
+    """Rows [R, D] as one product takes them; between 9 and 15, two products are faster than one."""
+    return rows.split(8) if 8 < len(rows) < 16 else (rows,)
 
 
 @contextmanager
@@ -91,25 +102,57 @@ def block_outputs(lens: Lens, positions: int | slice = -1) -> Iterator[dict[int,
     """While open, every forward pass leaves the last position of hidden_0 … hidden_L here: {k: [B, D]}.
 
     `positions` asks for others: slice(None) for all S of a pass, {k: [B, S, D]}.
+
+    Raises:
+        LayerDecodingError: in the pass, where a block's output is no hidden state, or there are several of it.
     """
     outputs: dict[int, torch.Tensor] = {}
 
-    def keep_embeddings(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        outputs[0] = args[0][:, positions]
+    def forget(*_: object) -> None:
+        outputs.clear()
+
+    def keep_embeddings(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+        outputs.setdefault(0, hidden_input(args, options)[:, positions])
 
     def keep(layer: int) -> Any:
-        def hook(_module: torch.nn.Module, _args: object, output: torch.Tensor) -> None:
-            outputs[layer] = output[:, positions]
+        def hook(_module: torch.nn.Module, _args: object, output: Any) -> None:
+            hidden = hidden_output(output)
+            if layer in outputs or not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
+                reason = "runs more than once a token" if layer in outputs else "hands on more than a hidden state"
+                raise LayerDecodingError(f"Block {layer} of {_name(lens.model)} {reason}; {WAYS_OUT}.")
+            outputs[layer] = hidden[:, positions]
+            lens.stand_in.in_tuple = isinstance(output, tuple | list)
 
         return hook
 
-    handles = [lens.blocks[0].register_forward_pre_hook(keep_embeddings)]
-    handles += [block.register_forward_hook(keep(layer)) for layer, block in enumerate(lens.blocks, 1)]
+    handles = [
+        lens.base.register_forward_pre_hook(forget),
+        lens.blocks[0].register_forward_pre_hook(keep_embeddings, with_kwargs=True),
+        *(block.register_forward_hook(keep(layer)) for layer, block in enumerate(lens.blocks, 1)),
+    ]
     try:
         yield outputs
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hidden_input(args: tuple[Any, ...], options: dict[str, Any]) -> torch.Tensor:
+    """The hidden state [B, S, D] among what a block is called with."""
+    hidden: torch.Tensor = args[0] if args else options["hidden_states"]
+    return hidden
+
+
+def hidden_output(output: Any) -> torch.Tensor:
+    """The hidden state [B, S, D] in what a block answers: alone, or first of a tuple."""
+    hidden: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+    return hidden
+
+
+def stacked(outputs: dict[int, torch.Tensor], layers: Sequence[int]) -> torch.Tensor:
+    """The outputs [B, D] of some layers as rows [R · B, D], on the device of the last one, where the head is."""
+    device = outputs[max(outputs)].device
+    return torch.cat([outputs[layer].to(device) for layer in layers])
 
 
 def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
@@ -118,61 +161,40 @@ def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
     Raises:
         LayerDecodingError: they differ by more than rounding, so no number of the lens could be trusted.
     """
-    ours, theirs = lens.logits(hidden), logits.float()
+    ours, theirs = lens.logits(hidden), logits.float().to(hidden.device)
     # float32 rounds sums of this length to about 1e-6 of their size; 16-bit types to a few units in the last place.
     relative = 1e-5 if logits.dtype == torch.float32 else 4 * torch.finfo(logits.dtype).eps
     if not torch.allclose(ours, theirs, rtol=relative, atol=1e-4):
         gap = (ours - theirs).abs().max().item()
         raise LayerDecodingError(
-            f"The lens on the last layer misses the logits of {type(lens.model).__name__} by {gap:.2g}, "
-            "so its numbers would be wrong for this model; use a GPT-2 model, such as --model mini."
+            f"The lens on the last layer misses the logits of {_name(lens.model)} by {gap:.2g}, "
+            f"so its numbers would be wrong for this model; {WAYS_OUT}."
         )
 
 
-def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_tokens: int) -> None:
-    """Refuse an empty prompt, no new tokens, and more tokens than the model's context holds.
+def check_on(lens: Lens, ids: Sequence[int]) -> None:
+    """Check the lens on the beginning of a text, where the first pass over it gives no logits: see `check_lens`."""
+    few = torch.tensor([list(ids[:CHECKED_TOKENS])], device=lens.model.device)
+    with torch.inference_mode(), refusing(lens.model, "be read"):
+        with block_outputs(lens) as outputs:
+            answer: Any = lens.model(input_ids=few, use_cache=False)
+        check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
+
+
+@contextmanager
+def refusing(model: "PreTrainedModel", what: str) -> Iterator[None]:
+    """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
 
     Raises:
-        UsageError: with the numbers and what to change.
+        LayerDecodingError: with the type of error.
     """
-    if not prompt_ids:
-        raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
-    if max_new_tokens < 1:
-        raise UsageError(f"The number of new tokens is {max_new_tokens}; it must be at least 1.")
-    context = getattr(model.config, "max_position_embeddings", None)
-    if context is None:  # positions without a table (ALiBi): any length
-        return
-    if len(prompt_ids) >= context:
-        raise UsageError(
-            f"The prompt has {len(prompt_ids)} tokens and the model's context holds {context}; "
-            f"shorten it to at most {context - 1} tokens."
-        )
-    if len(prompt_ids) + max_new_tokens > context:
-        raise UsageError(
-            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones are more than the {context} of the "
-            f"model's context; ask for at most {context - len(prompt_ids)} new tokens."
-        )
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise LayerDecodingError(f"{_name(model)} cannot {what} ({type(error).__name__}); {WAYS_OUT}.") from error
 
 
-def check_ids(ids: list[int], vocabulary: int) -> None:
-    """Refuse ids that the model has no embedding for."""
-    unknown = [token for token in ids if not 0 <= token < vocabulary]
-    if unknown:
-        raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
-
-
-def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
-    """The rows to show: layers sorted, each once, the last always among them; None is all blocks.
-
-    Raises:
-        UsageError: a layer below 0 or above the model's last.
-    """
-    if layers is None:
-        return list(range(1, layer_count + 1))
-    beyond = sorted({layer for layer in layers if not 0 <= layer <= layer_count})
-    if beyond:
-        raise UsageError(
-            f"Layer {', '.join(map(str, beyond))} is out of range; this model has layers 1 to {layer_count} "
-            "(0 is the embeddings)."
-        )
-    return sorted({*layers, layer_count})
+def _name(model: "PreTrainedModel") -> str:
+    return type(model).__name__

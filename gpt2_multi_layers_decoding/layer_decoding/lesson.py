@@ -194,7 +194,7 @@ def load_gpt2(args: Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
         UsageError: the prompt is empty or longer than the model's context.
     """
     loaded, prompt_ids = load(args, prompt)
-    from layer_decoding.lens import check_lengths
+    from layer_decoding.limits import check_lengths
 
     kind = loaded.model.config.model_type
     if kind != "gpt2":

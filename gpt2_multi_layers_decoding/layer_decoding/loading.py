@@ -23,10 +23,10 @@ from layer_decoding.checkpoint import (
     check_vocabulary,
     check_weights,
     read_config,
-    text_config,
 )
 from layer_decoding.devices import check_dtype, memory_error, pick_device, pick_dtype
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
+from layer_decoding.limits import text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

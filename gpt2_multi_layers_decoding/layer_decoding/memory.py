@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layer_decoding.errors import LayerDecodingError
+from layer_decoding.limits import layer_count, text_config, vocabulary_size
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,17 +25,17 @@ def check_memory(model: "PreTrainedModel", beams: int, tokens: int) -> None:
 
 def cache_bytes(model: "PreTrainedModel", beams: int, tokens: int) -> int:
     """Keys and values: beams × context × layers × width × 2 × bytes a number."""
-    return beams * tokens * int(model.config.num_hidden_layers) * _width(model) * 2 * int(model.dtype.itemsize)
+    return beams * tokens * layer_count(model) * _width(model) * 2 * int(model.dtype.itemsize)
 
 
 def score_bytes(model: "PreTrainedModel", beams: int) -> int:
     """What a step's scores over the vocabulary take."""
-    return beams * int(model.config.vocab_size) * 4 * _SCORE_COPIES
+    return beams * vocabulary_size(model) * 4 * _SCORE_COPIES
 
 
 def cache_error(model: "PreTrainedModel", beams: int, tokens: int) -> LayerDecodingError:
     """What would be needed, how that comes about, and what to try."""
-    layers, size = model.config.num_hidden_layers, model.dtype.itemsize
+    layers, size = layer_count(model), model.dtype.itemsize
     return LayerDecodingError(
         f"The memory on {model.device} is too small for {beams} beams: the cache would need {beams} × {tokens} tokens ×"
         f" {layers} layers × {_width(model)} × 2 × {size} bytes = {_gigabytes(cache_bytes(model, beams, tokens))} and"
@@ -60,9 +61,13 @@ def free_bytes(model: "PreTrainedModel") -> int | None:
 
 def _width(model: "PreTrainedModel") -> int:
     """Numbers a token has in one layer's keys: the hidden width, or less where heads share them."""
-    config = model.config
-    heads = config.num_attention_heads
-    return int(config.hidden_size * (getattr(config, "num_key_value_heads", None) or heads) // heads)
+    config = text_config(model.config)
+    try:
+        heads = config.num_attention_heads
+        of_keys = getattr(config, "num_key_value_heads", None) or heads
+        return int((getattr(config, "head_dim", None) or config.hidden_size // heads) * of_keys)
+    except ValueError:  # differs from block to block
+        return int(config.hidden_size)
 
 
 def _gigabytes(size: int) -> str:

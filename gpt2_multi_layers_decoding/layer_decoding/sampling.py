@@ -14,13 +14,15 @@ import torch
 from layer_decoding.drawing import Draws, draw
 from layer_decoding.errors import UsageError
 from layer_decoding.generation import end_ids
-from layer_decoding.lens import check_ids, check_lengths, find_lens
-from layer_decoding.sampling_batch import Batch, batch_invariant_attention, check_memory, full_batch, read_prompt
+from layer_decoding.limits import check_ids, check_lengths
+from layer_decoding.sampling_batch import Batch, Reading, batch_invariant_attention, check_memory, full_batch
 from layer_decoding.sampling_results import Sample, Sampling
 from layer_decoding.sampling_settings import Setting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+DRAWN_ROWS = 8  # at a time: each takes several copies of its logits
 
 OnStep = Callable[[int, dict[int, int]], None]
 
@@ -58,7 +60,7 @@ def sample(
 
     Raises:
         UsageError: a setting, length, number or id out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits.
+        LayerDecodingError: more samples than the memory holds.
         SamplingInterrupted: Ctrl-C; carries what was finished.
     """
     setting = Setting(temperature, top_k, top_p, min_p)
@@ -71,22 +73,21 @@ class Sampler:
     def __init__(self, model: "PreTrainedModel", prompt_ids: Sequence[int], max_new_tokens: int) -> None:
         self.prompt, self.max_new_tokens = list(prompt_ids), max_new_tokens
         check_lengths(model, self.prompt, max_new_tokens)
-        check_ids(self.prompt, model.config.vocab_size)
-        self.lens = find_lens(model)
+        check_ids(model, self.prompt)
+        self.model = model
         self.ends = frozenset(end_ids(model))
         with torch.inference_mode(), batch_invariant_attention():
-            self.cache, self.hidden = read_prompt(self.lens, self.prompt)
+            self.reading = Reading(model, self.prompt)
 
     def next_logits(self) -> torch.Tensor:
         """The model's logits for the first new token: float32 [1, V]."""
-        with torch.inference_mode():
-            return self.lens.logits(self.hidden)
+        return self.reading.logits
 
     def check_samples(self, num_samples: int) -> None:
         """Raise UsageError for fewer than one sample, LayerDecodingError for more than the memory holds."""
         if num_samples < 1:
             raise UsageError(f"The number of samples is {num_samples}; it must be at least 1.")
-        check_memory(self.lens.model, num_samples, len(self.prompt) + self.max_new_tokens)
+        check_memory(self.model, num_samples, len(self.prompt) + self.max_new_tokens)
 
     def sample(self, setting: Setting, num_samples: int = 1, seed: int = 0, on_step: OnStep | None = None) -> Sampling:
         """Draw the samples 0 … num_samples - 1 of one setting; on_step(step, {index: id}) is told of each step."""
@@ -102,7 +103,7 @@ class Sampler:
 
         try:
             with torch.inference_mode(), batch_invariant_attention():
-                batch = Batch(self.lens, self.prompt, self.cache, self.hidden, rows)
+                batch = Batch(self.reading, rows)
                 for step in range(1, self.max_new_tokens + 1):
                     record.add(_draw(batch, setting, [die.random() for die in dice]))
                     if on_step is not None:
@@ -118,7 +119,8 @@ class Sampler:
 def _draw(batch: Batch, setting: Setting, uniforms: list[float]) -> list[Draws]:
     """A token for each of the first rows of a batch, one uniform number a row."""
     numbers = iter(uniforms)
-    return [draw(logits, setting, [next(numbers) for _ in logits]) for logits in batch.logits(len(uniforms))]
+    parts = batch.logits[: len(uniforms)].split(DRAWN_ROWS)
+    return [draw(logits, setting, [next(numbers) for _ in logits]) for logits in parts]
 
 
 class _Record:

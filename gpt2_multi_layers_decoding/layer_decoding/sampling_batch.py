@@ -16,8 +16,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.lens import Lens, check_lens
+from layer_decoding.heads import quick_head
+from layer_decoding.limits import layer_count
 from layer_decoding.memory import cache_bytes, free_bytes
+from layer_decoding.views import view
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,67 +34,44 @@ def full_batch(texts: int) -> int:
     return -(-texts // BLOCK) * BLOCK
 
 
-class Batch:
-    """B texts that begin with the same prompt; `hidden` [B, D] is what the final norm is given of each."""
+class Reading:
+    """A prompt [P] that a model has read: its cache, and the logits float32 [1, V] of the token after it."""
 
-    def __init__(
-        self, lens: Lens, prompt: list[int], cache: "DynamicCache | None", hidden: torch.Tensor, rows: int
-    ) -> None:
-        self.lens = lens
-        self.texts = torch.tensor([prompt] * rows, device=lens.model.device)
-        self.cache = copy.deepcopy(cache)
+    def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
+        from transformers.cache_utils import DynamicCache
+
+        self.model = view(model, quick_head(model, lambda rows: rows.split(HEAD_ROWS)))
+        self.texts = torch.tensor([prompt], device=model.device)
+        # A model cut off before its first block has no cache to take positions from.
+        self.cache = DynamicCache(config=model.config) if layer_count(model) else None
+        self.logits = _next_logits(self.model, self.texts, self.cache)
+
+
+class Batch:
+    """B texts that begin with the same prompt; `logits` float32 [B, V] are those of the next token of each."""
+
+    def __init__(self, reading: Reading, rows: int) -> None:
+        self.model = reading.model
+        self.texts = reading.texts.repeat(rows, 1)
+        self.cache = copy.deepcopy(reading.cache)
         if self.cache is not None:
             self.cache.batch_repeat_interleave(rows)
-        self.hidden = hidden.expand(rows, -1).contiguous()
+        self.logits = reading.logits.expand(rows, -1)
 
     def advance(self, ids: list[int]) -> None:
         """Append ids [R] to the first R texts; the others, which only fill the batch up, follow the first."""
         filled = ids + ids[:1] * (len(self.texts) - len(ids))
         column = torch.tensor(filled, device=self.texts.device)[:, None]
-        with _final_hidden(self.lens) as hidden:
-            if self.cache is not None:
-                self.lens.base(input_ids=column, past_key_values=self.cache, use_cache=True)
-            else:
-                self.texts = torch.cat([self.texts, column], 1)
-                self.lens.base(input_ids=self.texts, use_cache=False)
-        self.hidden = hidden[0]
-
-    def logits(self, texts: int) -> Iterator[torch.Tensor]:
-        """The next-token logits of the first `texts` rows, at most HEAD_ROWS at a time: float32 [R, V] each."""
-        for start in range(0, texts, HEAD_ROWS):
-            yield self.lens.logits(self.hidden[start : start + HEAD_ROWS])[: texts - start]
+        if self.cache is None:
+            self.texts = column = torch.cat([self.texts, column], 1)
+        self.logits = _next_logits(self.model, column, self.cache)
 
 
-def read_prompt(lens: Lens, prompt: list[int]) -> tuple["DynamicCache | None", torch.Tensor]:
-    """Pass the prompt through the whole model: its cache, and hidden [1, D] at its last position.
-
-    The logits that the model itself gives are what the lens is checked against. A model cut off before its first
-    block has no cache to take positions from: None.
-    """
-    from transformers.cache_utils import DynamicCache
-
-    cache = DynamicCache(config=lens.model.config) if lens.layer_count else None
-    input_ids = torch.tensor([prompt], device=lens.model.device)
-    model: Any = lens.model
-    with _final_hidden(lens) as hidden:
-        answer = model(input_ids=input_ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
-    check_lens(lens, hidden[0], answer.logits[:, -1])
-    return cache, hidden[0]
-
-
-@contextmanager
-def _final_hidden(lens: Lens) -> Iterator[list[torch.Tensor]]:
-    """While open, a forward pass leaves here what the final norm is given at the last position: [hidden [B, D]]."""
-    kept: list[torch.Tensor] = []
-
-    def keep(_: torch.nn.Module, args: tuple[Any, ...]) -> None:
-        kept[:] = [args[0][:, -1]]
-
-    handle = lens.final_norm.register_forward_pre_hook(keep)
-    try:
-        yield kept
-    finally:
-        handle.remove()
+def _next_logits(model: Any, ids: torch.Tensor, cache: "DynamicCache | None") -> torch.Tensor:
+    """The logits float32 [B, V] after ids [B, S], which follow what is in the cache."""
+    answer = model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
+    logits: torch.Tensor = answer.logits[:, -1].float()
+    return logits
 
 
 @contextmanager

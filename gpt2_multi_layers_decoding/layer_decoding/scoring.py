@@ -5,10 +5,13 @@ prompt are a tree, of which every node is read once: each token attends to the o
 position it has in its own text. The hypotheses of a beam search share most of theirs.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from layer_decoding.limits import layer_count, text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,12 +39,33 @@ def texts_logprobs(
     not read again; it is used up.
     """
     prompt, rows = list(prompt_ids), [tuple(text) for text in texts]
-    # Other models than GPT-2 may tell positions from the mask, or look at a window only: they read text by text.
-    together = model.config.model_type == "gpt2" and model.config._attn_implementation in ("eager", "sdpa")
+    together = _takes_trees(model)
     with torch.inference_mode():
         if together:
             return _Tree(prompt, rows).score(model, cache)
         return [_Tree(prompt, [row]).score(model)[0] for row in rows]
+
+
+def _takes_trees(model: "PreTrainedModel") -> bool:
+    """Whether a model attends as a mask says and stands where it is told; others read text by text.
+
+    Positions that follow from the mask (ALiBi), windows and recurrent states know only one sequence.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    config = text_config(model.config)
+    windows = [
+        name
+        for name, value in vars(config).items()
+        if ("window" in name or "chunk" in name) and type(value) is int and value > 0
+    ]
+    return (
+        "position_ids" in inspect.signature(type(model.base_model).forward).parameters
+        and config._attn_implementation in ("eager", "sdpa")
+        and not windows
+        and not getattr(config, "alibi", False)
+        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    )
 
 
 def _up_to(cache: "DynamicCache", tokens: int, device: torch.device) -> "DynamicCache":
@@ -100,7 +124,7 @@ class _Tree:
         read = 0
         if cache is not None and self.first > 0:
             cache, read = _up_to(cache, self.first, model.device), self.first
-        elif model.config.num_hidden_layers:
+        elif layer_count(model):
             cache = DynamicCache(config=model.config)
         tokens = torch.tensor([self.tokens], device=model.device)
         size = len(self.tokens) if cache is None else _LOGIT_ROWS  # without blocks there is nothing to keep a cache of

@@ -6,27 +6,31 @@ about half of L full ones. Two hooks on each block do it, whatever the block is 
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from layer_decoding.lens import Lens
+from layer_decoding.lens import Lens, hidden_input, hidden_output
+from layer_decoding.limits import text_config
 
 
 @contextmanager
 def leaving_rows(lens: Lens, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
     """While open, a forward pass takes a batch of one row a layer (ascending) and lets each leave after its block.
 
-    Yields {layer: hidden [1, D]}, the last position of each row as its layer's block left it. What the base
-    model itself returns is the last layer's row alone. Each block's cache holds the rows that reach it.
+    Yields {layer: hidden [1, D]}, the last position of each row as its layer's block left it. The base model itself
+    ends with as many rows as it began with, all of them the last layer's. Each block's cache holds the rows that
+    reach it.
     """
     left: dict[int, torch.Tensor] = {}
+    heads = _head_count(lens)
     handles = []
     for layer, block in enumerate(lens.blocks, 1):
-        staying = sum(row >= layer for row in layers)
-        handles.append(block.register_forward_pre_hook(_cut_inputs(len(layers), staying, left), with_kwargs=True))
+        rows = _Rows(len(layers), sum(row >= layer for row in layers), heads)
+        handles.append(block.register_forward_pre_hook(_cut_inputs(rows, left), with_kwargs=True))
         if layer in layers:
-            handles.append(block.register_forward_hook(_let_leave(layer, left)))
+            handles.append(block.register_forward_hook(_let_leave(layer, rows, left)))
     try:
         yield left
     finally:
@@ -34,27 +38,62 @@ def leaving_rows(lens: Lens, layers: list[int]) -> Iterator[dict[int, torch.Tens
             handle.remove()
 
 
-def _cut_inputs(full: int, staying: int, left: dict[int, torch.Tensor]) -> Callable[..., Any]:
-    """A hook before a block: what was made for the full batch (masks, positions) is cut to the rows still there."""
+@dataclass(frozen=True)
+class _Rows:
+    """The `full` batch that the model believes in, and the last rows of it that are `staying` up to a block."""
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.ndim and value.shape[0] == full:
-            return value[full - staying :]
+    full: int
+    staying: int
+    heads: int
+
+    def cut(self, value: Any) -> Any:
+        """What was made for the full batch (masks, positions), alone or in tuples and dicts, for the rows still there.
+
+        A three-dimensional tensor may have rows and heads in one dimension, as ALiBi's biases do.
+        """
+        if isinstance(value, tuple | list):
+            return type(value)(map(self.cut, value))
+        if type(value) is dict:
+            return {name: self.cut(item) for name, item in value.items()}
+        if not isinstance(value, torch.Tensor) or value.ndim < 2:
+            return value
+        if value.shape[0] == self.full:
+            return value[self.full - self.staying :]
+        if value.ndim == 3 and value.shape[0] == self.full * self.heads:
+            return value[(self.full - self.staying) * self.heads :]
         return value
 
-    def hook(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if args[0].shape[0] == full > staying:  # only layer 0's row leaves before a block: it is the embeddings
-            left[0] = args[0][:1, -1]
-        return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+
+def _head_count(lens: Lens) -> int:
+    """Attention heads, 0 where their number differs from block to block."""
+    try:
+        return int(getattr(text_config(lens.model.config), "num_attention_heads", None) or 0)
+    except ValueError:
+        return 0
+
+
+def _cut_inputs(rows: _Rows, left: dict[int, torch.Tensor]) -> Callable[..., Any]:
+    """A hook before a block: everything the block is given is cut to the rows that are still there."""
+
+    def hook(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        hidden = hidden_input(args, options)
+        if hidden.shape[0] == rows.full > rows.staying:  # only layer 0's row leaves before a block: the embeddings
+            left[0] = hidden[:1, -1]
+        return rows.cut(args), rows.cut(options)
 
     return hook
 
 
-def _let_leave(layer: int, left: dict[int, torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """A hook after a block: keep the layer's row, which is the first, and pass on the rest."""
+def _let_leave(layer: int, rows: _Rows, left: dict[int, torch.Tensor]) -> Callable[..., Any]:
+    """A hook after a block: keep the layer's row, which is the first, and pass on the rest.
 
-    def hook(_module: torch.nn.Module, _args: object, output: torch.Tensor) -> torch.Tensor:
-        left[layer] = output[:1, -1]
-        return output[1:] if len(output) > 1 else output
+    The last row is passed on as a full batch, which is what the model expects where it ends.
+    """
+
+    def hook(_module: torch.nn.Module, _args: object, output: Any) -> Any:
+        hidden = hidden_output(output)
+        left[layer] = hidden[:1, -1]
+        rest = hidden[1:] if rows.staying > 1 else hidden.expand(rows.full, -1, -1)
+        return type(output)([rest, *output[1:]]) if isinstance(output, tuple | list) else rest
 
     return hook

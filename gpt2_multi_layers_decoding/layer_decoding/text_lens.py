@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
-from layer_decoding.lens import Lens, block_outputs, check_lens, find_lens, select_layers
+from layer_decoding.lens import Lens, block_outputs, check_on, find_lens, stacked
+from layer_decoding.limits import context_length, select_layers, vocabulary_size
 from layer_decoding.measures import distributions
 from layer_decoding.text_results import LayerPredictions, LayerSummary, Passage, TextMeasures
 
@@ -59,7 +60,7 @@ def measure_text(
     lens = find_lens(model)
     shown = select_layers(layers, lens.layer_count)
     length = window_length(model, window)
-    _check_text(ids, model.config.vocab_size, passage)
+    _check_text(ids, vocabulary_size(model), passage)
     books = _Books(ids, shown, passage)
     try:
         with torch.inference_mode():
@@ -86,7 +87,7 @@ def window_length(model: "PreTrainedModel", asked: int | None = None) -> int:
     Raises:
         UsageError: fewer than two, of which none would be scored, or more than the context holds.
     """
-    context: int | None = getattr(model.config, "max_position_embeddings", None)
+    context = context_length(model)
     if asked is None:
         return min(context or LONGEST_WINDOW, LONGEST_WINDOW)
     if asked < 2:
@@ -113,21 +114,19 @@ def _check_text(ids: Sequence[int], vocabulary: int, passage: range) -> None:
 def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int) -> Iterator[tuple[int, torch.Tensor]]:
     """(position of the first token predicted, hidden [S, R, D] of the positions before S tokens), S few at a time.
 
-    The lens is checked on the first window, against the logits that the model itself gives at its end.
+    The lens is checked on the first tokens, against the logits that the model itself gives after them.
     """
-    at_once = max(1, _LOGITS_AT_ONCE // (len(layers) * lens.head.weight.shape[0]))
+    at_once = max(1, _LOGITS_AT_ONCE // (len(layers) * vocabulary_size(lens.model)))
+    check_on(lens, ids)
     with block_outputs(lens, slice(None)) as outputs:
         for start in range(0, len(ids) - 1, length):
             piece = list(ids[start : start + length])
-            input_ids = torch.tensor([piece], device=lens.model.device)
-            if start == 0:
-                answer = lens.model(input_ids=input_ids, use_cache=False, logits_to_keep=1)
-                check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
-            else:
-                lens.base(input_ids=input_ids, use_cache=False)
+            lens.base(input_ids=torch.tensor([piece], device=lens.model.device), use_cache=False)
             for first in range(0, len(piece) - 1, at_once):
                 last = min(first + at_once, len(piece) - 1)
-                yield start + first + 1, torch.stack([outputs[layer][0, first:last] for layer in layers], 1)
+                few = {layer: outputs[layer][0, first:last] for layer in {*layers, lens.layer_count}}
+                rows = stacked(few, layers).unflatten(0, (len(layers), -1))  # [R, S, D]
+                yield start + first + 1, rows.transpose(0, 1)
 
 
 class _Books:

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.errors import UsageError
-from layer_decoding.lens import find_lens
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.lens import WAYS_OUT, Lens, block_outputs, check_lens, find_lens, refusing
+from layer_decoding.limits import text_config
+from layer_decoding.views import view
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,31 +22,54 @@ def truncate(model: "PreTrainedModel", layer: int) -> "PreTrainedModel":
 
     Raises:
         UsageError: a layer outside 0 … L.
+        LayerDecodingError: the blocks cannot do without those that are cut off, or only by changing what they say.
     """
     lens = find_lens(model)
     if not 0 <= layer <= lens.layer_count:
         raise UsageError(f"Cannot cut after layer {layer}; this model has layers 1 to {lens.layer_count}.")
-    base = _shallow_copy(lens.base)
-    view: PreTrainedModel = _shallow_copy(model)
-    base._modules[lens.blocks_name] = torch.nn.ModuleList(lens.blocks[:layer])
-    view._modules[model.base_model_prefix] = base
-    view.config = base.config = _shorter(model.config, layer)
-    view.generation_config = copy.deepcopy(model.generation_config)
-    return view
+    check_separable(model)
+    cut = view(model, {lens.blocks_path: torch.nn.ModuleList(lens.blocks[:layer])})
+    _shorten(cut, model.config, lens, layer)
+    cut.generation_config = copy.deepcopy(model.generation_config)
+    if layer:
+        _check_cut(lens, cut, layer)
+    return cut
 
 
-def _shallow_copy(module: Any) -> Any:
-    """A module that shares parameters and children with another, but not the tables that name them."""
-    twin = copy.copy(module)
-    for table in ("_modules", "_parameters", "_buffers"):
-        twin.__dict__[table] = dict(module.__dict__[table])
-    return twin
+def check_separable(model: "PreTrainedModel") -> None:
+    """Refuse a model in which some blocks read keys and values that other blocks made, rather than their own."""
+    if getattr(text_config(model.config), "num_kv_shared_layers", 0):
+        raise LayerDecodingError(
+            f"The blocks of {type(model).__name__} share keys and values, so it cannot be cut off after one of them, "
+            f"nor give each layer a text of its own; use the shared context, or {WAYS_OUT}."
+        )
 
 
-def _shorter(config: Any, layer: int) -> Any:
-    """A configuration of the first `layer` blocks, per-layer lists cut too."""
+def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> None:
+    """Give the modules that are the view's own a configuration of `layer` blocks, lists with one entry a block cut."""
     shorter = copy.deepcopy(config)
-    shorter.num_hidden_layers = layer
-    if getattr(shorter, "layer_types", None):
-        shorter.layer_types = shorter.layer_types[:layer]
-    return shorter
+    text = text_config(shorter)
+    for name, value in vars(text).items():
+        if isinstance(value, list) and len(value) == lens.layer_count and not name.endswith("token_id"):
+            setattr(text, name, value[:layer])
+    text.num_hidden_layers = layer
+    above: Any = cut
+    for part in lens.blocks_path.split("."):
+        if getattr(above, "config", None) is not None:
+            above.config = shorter if above.config is config else text
+        above = above._modules[part]
+
+
+def _check_cut(lens: Lens, cut: "PreTrainedModel", layer: int) -> None:
+    """Compare the cut model, reading two tokens one by one, with the lens on block k of the whole one."""
+    from transformers.cache_utils import DynamicCache
+
+    tokens = torch.zeros(1, 2, dtype=torch.long, device=lens.model.device)
+    short: Any = cut
+    with torch.inference_mode(), refusing(lens.model, "be cut after one of its blocks"):
+        with block_outputs(lens) as outputs:
+            lens.base(input_ids=tokens, use_cache=False)
+        cache = DynamicCache(config=cut.config)
+        for token in tokens.split(1, dim=1):
+            logits = short(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1]
+        check_lens(lens, outputs[layer], logits)
