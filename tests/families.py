@@ -1,11 +1,15 @@
-"""Tiny random models of every family that the lens is for.
+"""Tiny random models of every family that the lens is for, and the table of what the project can do with each.
+
+    python tests/families.py            run every check on every family and print the table as Markdown
 
 Each is built by transformers' own causal class, with weights large enough that its layers disagree, and is small
 enough to be decoded in milliseconds. Where a family has parts that only show after a while (a sliding window, a
 pattern of layers, shared keys and values), the sizes bring them into play.
 """
 
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,6 +52,7 @@ class Family:
     """A family by the name people know it by: transformers' name of it, where its blocks are, and small sizes.
 
     `parameters` is what the tiny model must have. `quick` families are tested on every run.
+    `refused` names the checks of `family_checks` in which the project says that it cannot; in all others it is exact.
     """
 
     name: str
@@ -57,19 +62,33 @@ class Family:
     sizes: dict[str, Any] = field(default_factory=dict)
     quick: bool = False
     seed: int = 0
+    refused: tuple[str, ...] = ()
 
-    def build(self) -> Any:
+    @property
+    def attentions(self) -> list[str]:
+        """The attention implementations that the family's class has, of those that need no other library."""
+        model_class = MODEL_FOR_CAUSAL_LM_MAPPING[CONFIG_MAPPING[self.model_type]]
+        return ["eager", "sdpa"] if model_class._supports_sdpa else ["eager"]
+
+    def build(self, attention: str | None = None) -> Any:
         """The tiny model, the same at every call: in evaluation mode, without gradients and special tokens."""
+        model = self.build_with()
+        assert model.num_parameters() == self.parameters, f"{self.name}: {model.num_parameters():_} parameters"
+        if attention is not None:
+            model.set_attn_implementation(attention)
+        return model
+
+    def build_with(self, **sizes: Any) -> Any:
+        """The model with other sizes than the table's."""
         config_class = CONFIG_MAPPING[self.model_type]
         scale = "init_std" if hasattr(config_class, "init_std") else "initializer_range"
-        config = config_class(**({"vocab_size": VOCABULARY, scale: 0.3} | NO_IDS | self.sizes))
+        config = config_class(**({"vocab_size": VOCABULARY, scale: 0.3} | NO_IDS | self.sizes | sizes))
         torch.manual_seed(self.seed)
         model = MODEL_FOR_CAUSAL_LM_MAPPING[config_class](config).eval().requires_grad_(False)
         for parameter in model.parameters():
             # Norms begin as if they were not there, and biases are not always a vector.
             if parameter.ndim == 1 or parameter.std() == 0:
                 parameter.add_(torch.randn_like(parameter), alpha=0.3)
-        assert model.num_parameters() == self.parameters, f"{self.name}: {model.num_parameters():_} parameters"
         return model
 
 
@@ -265,3 +284,19 @@ FAMILIES = (
     Family("GPT-1", "openai-gpt", "transformer.h", 55_968, GPT),
     Family("CTRL", "ctrl", "transformer.h", 33_281, GPT | {"dff": 48}),
 )
+
+
+def support_table() -> str:
+    """A Markdown table of what each family's tiny model showed when it was asked; raises where a number is wrong."""
+    sys.path.append(str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
+    from family_checks import COLUMNS, Subject, outcome
+
+    lines = [f"| family | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for family in FAMILIES:
+        subject = Subject(family.build(), family.blocks)
+        lines.append(f"| {' | '.join([family.name, *(outcome(check, subject) for check in COLUMNS.values())])} |")
+    return "".join(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    print(support_table(), end="")

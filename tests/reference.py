@@ -30,6 +30,32 @@ def greedy(model, prompt_ids, max_new_tokens, *, use_cache=True):
     return out[0, len(prompt_ids) :].tolist()
 
 
+def library_search(model, prompt, new, **options):
+    """transformers' own answer: (ids without padding, score) of each text, best first."""
+    end = model.generation_config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=ends[0])
+    ids = torch.tensor([prompt])
+    try:
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **options,
+        )
+    finally:
+        model.generation_config = shipped
+    texts = []
+    for row, score in zip(out.sequences[:, len(prompt) :].tolist(), out.sequences_scores.tolist(), strict=True):
+        stops = [position + 1 for position, token in enumerate(row) if token in ends]
+        texts.append((tuple(row[: min(stops, default=new)]), score))
+    return texts
+
+
 def lens_logits(model, ids):
     """Every layer's logits at the last position, by transformers' own hidden states: float32 [L + 1, V].
 
