@@ -9,8 +9,8 @@ A block to make is a fenced block after a comment that holds its command:
 
 A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
 `<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
-it saves. Commands run in the source folder. Pictures need `rich`, which comes with huggingface-hub, screenshots a
-Chromium, plots matplotlib.
+it saves. The table that `families.py` prints goes between `<!-- families -->` and `<!-- /families -->`. Commands run
+in the source folder. Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium, plots matplotlib.
 """
 
 import argparse
@@ -27,6 +27,7 @@ SOURCE = ROOT / "gpt2_multi_layers_decoding"
 BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
 PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
 PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md")
+FAMILIES = re.compile(r"<!-- families -->\n(?P<table>.*?)<!-- /families -->", re.DOTALL)
 PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
@@ -44,9 +45,18 @@ def output_of(command: str, colour: str = "never") -> str:
 
 def remade(text: str) -> str:
     """The README with every block as its command prints it now."""
-    return BLOCK.sub(
+    text = BLOCK.sub(
         lambda block: f"<!-- run: {block['command']} -->\n```text\n{output_of(block['command'])}```\n", text
     )
+    return FAMILIES.sub(lambda _: f"<!-- families -->\n{families_table()}<!-- /families -->", text)
+
+
+def families_table() -> str:
+    """What `families.py` finds of every family."""
+    script = Path(__file__).parent / "families.py"
+    environ = os.environ | {"HF_HUB_OFFLINE": "1"}
+    run = subprocess.run([sys.executable, script], env=environ, stdout=subprocess.PIPE, check=True)
+    return run.stdout.decode()
 
 
 def draw(file: Path, command: str) -> None:

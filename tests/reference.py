@@ -1,5 +1,7 @@
 """What the project is measured against: plain transformers, and plain arithmetic in float64."""
 
+import copy
+
 import torch
 from transformers import GenerationConfig
 
@@ -26,6 +28,32 @@ def greedy(model, prompt_ids, max_new_tokens, *, use_cache=True):
     finally:
         model.generation_config = shipped
     return out[0, len(prompt_ids) :].tolist()
+
+
+def library_search(model, prompt, new, **options):
+    """transformers' own answer: (ids without padding, score) of each text, best first."""
+    end = model.generation_config.eos_token_id
+    ends = end if isinstance(end, list) else [end]
+    shipped = model.generation_config
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=ends[0])
+    ids = torch.tensor([prompt])
+    try:
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_scores=True,
+            **options,
+        )
+    finally:
+        model.generation_config = shipped
+    texts = []
+    for row, score in zip(out.sequences[:, len(prompt) :].tolist(), out.sequences_scores.tolist(), strict=True):
+        stops = [position + 1 for position, token in enumerate(row) if token in ends]
+        texts.append((tuple(row[: min(stops, default=new)]), score))
+    return texts
 
 
 def lens_logits(model, ids):
@@ -64,3 +92,51 @@ def rank(logits, token):
     """1 + tokens more likely + equally likely ones with a lower id, by sorting."""
     order = sorted(range(len(logits)), key=lambda i: (-float(logits[i]), i))
     return order.index(token) + 1
+
+
+# ---------------------------------------------------------------- models cut off after a block
+
+
+def cut(model, layers, blocks):
+    """A copy of a model that has its first `layers` blocks only, `blocks` being the name of its list of blocks.
+
+    Whatever a configuration holds for each block, and whatever a model holds for all of them in one matrix, is cut too.
+    """
+    short = copy.deepcopy(model)
+    parent, _, name = blocks.rpartition(".")
+    whole = getattr(short.get_submodule(parent), name)
+    setattr(short.get_submodule(parent), name, whole[:layers])
+    config = short.config
+    sharing = getattr(config, "num_kv_shared_layers", 0)  # the last blocks, which have no keys and values of their own
+    per_input = getattr(config, "hidden_size_per_layer_input", 0)
+    for field, value in vars(config).copy().items():
+        if isinstance(value, list) and len(value) == len(whole):
+            setattr(config, field, value[:layers])
+    config.num_hidden_layers = layers
+    if sharing:
+        config.num_kv_shared_layers = max(0, layers - (len(whole) - sharing))
+    if per_input:
+        base, width = short.get_submodule(parent), layers * per_input
+        base.embed_tokens_per_layer.weight.data = base.embed_tokens_per_layer.weight[:, :width].clone()
+        base.per_layer_model_projection.weight.data = base.per_layer_model_projection.weight[:width].clone()
+    return short
+
+
+def text_logits(model, ids):
+    """The logits after each token of a text, by one uncached pass: [S, V]."""
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([list(ids)]), use_cache=False).logits[0]
+
+
+def plain_greedy(model, prompt_ids, max_new_tokens):
+    """Greedy tokens without `generate` and without a cache: the whole text read again for each."""
+    ids = list(prompt_ids)
+    for _ in range(max_new_tokens):
+        ids.append(int(text_logits(model, ids)[-1].argmax()))
+    return ids[len(prompt_ids) :]
+
+
+def text_logprobs(model, prompt_ids, ids):
+    """Each token's log-probability by one uncached pass, in float64 from the logits on."""
+    logprobs = log_softmax64(text_logits(model, [*prompt_ids, *ids]))
+    return [logprobs[len(prompt_ids) - 1 + step, token].item() for step, token in enumerate(ids)]

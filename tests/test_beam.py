@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 import reference
 from conftest import random_gpt2
@@ -17,40 +17,10 @@ from layer_decoding.beam_record import SearchRecord
 from layer_decoding.beam_results import BeamSettings
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.memory import cache_bytes
+from reference import library_search
+from reference import text_logprobs as plain_logprobs
 
 PROMPT = [5, 17, 42, 8]
-
-
-def library_search(model, prompt, new, **options):
-    """transformers' own answer: (ids without padding, score) of each text, best first."""
-    end = model.generation_config.eos_token_id
-    ends = end if isinstance(end, list) else [end]
-    shipped = model.generation_config
-    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=ends[0])
-    ids = torch.tensor([prompt])
-    try:
-        out = model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=new,
-            do_sample=False,
-            return_dict_in_generate=True,
-            output_scores=True,
-            **options,
-        )
-    finally:
-        model.generation_config = shipped
-    texts = []
-    for row, score in zip(out.sequences[:, len(prompt) :].tolist(), out.sequences_scores.tolist(), strict=True):
-        stops = [position + 1 for position, token in enumerate(row) if token in ends]
-        texts.append((tuple(row[: min(stops, default=new)]), score))
-    return texts
-
-
-def plain_logprobs(model, prompt, ids):
-    """Each token's log-probability by one uncached pass, in float64 from the logits on."""
-    logprobs = reference.log_softmax64(model(torch.tensor([[*prompt, *ids]]), use_cache=False).logits[0])
-    return [logprobs[len(prompt) - 1 + step, token].item() for step, token in enumerate(ids)]
 
 
 def plain_search(model, prompt, new, beams, ends=()):

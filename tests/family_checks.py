@@ -1,0 +1,201 @@
+"""What the project must get right on a model, whatever its family: each check asks it and compares with the reference.
+
+The reference is plain transformers on a copy of the model that has its first k blocks only. A check ends in one of two
+ways, every number right or the model refused in one sentence; a number that is not right is an AssertionError.
+"""
+
+import re
+from functools import cached_property
+
+import pytest
+import torch
+
+import reference
+from layer_decoding import beam_search, decode_layers, measure_text, sample, truncate
+from layer_decoding.errors import LayerDecodingError, UsageError
+
+PROMPT = [5, 17, 42, 8, 3, 9, 77, 60, 12, 33]  # longer than any window in the table of families
+TEXT = [*PROMPT, 61, 4, 90, 28, 28, 71, 1, 50, 36, 19]
+NEW, FEWER, WINDOW = 8, 6, 12
+CLOSE = 2e-4  # nats or bits
+
+
+class Subject:
+    """A model and its reference: itself cut off after each block, with what those say."""
+
+    def __init__(self, model, blocks):
+        self.model, self.blocks = model, blocks
+        self.layer_count = len(model.get_submodule(blocks))
+        self._cuts = {}
+
+    @property
+    def layers(self):
+        return range(1, self.layer_count + 1)
+
+    def cut(self, layer):
+        if layer not in self._cuts:
+            self._cuts[layer] = reference.cut(self.model, layer, self.blocks)
+        return self._cuts[layer]
+
+    def greedy(self, layer, new):
+        """The reference's greedy text of a layer; blocks without any attention have no cache that can be asked."""
+        model = self.cut(layer)
+        types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
+        use_cache = layer > 0 and not types <= {"linear_attention", "conv", "recurrent", "mamba", "linear"}
+        return reference.greedy(model, PROMPT, new, use_cache=use_cache)
+
+    @cached_property
+    def text(self):
+        """What the whole model writes."""
+        return self.greedy(self.layer_count, NEW)
+
+    def predictions(self, layer, ids, first):
+        """A layer's logits for the tokens of a text from number `first` on, counted from 0: [S, V]."""
+        return reference.text_logits(self.cut(layer), ids)[first - 1 : -1]
+
+
+def outcome(check, subject):
+    """ "exact" or "refused"; anything else is an error."""
+    try:
+        check(subject)
+    except UsageError:
+        raise
+    except LayerDecodingError as refusal:
+        assert_sentence(str(refusal))
+        return "refused"
+    return "exact"
+
+
+def assert_sentence(message):
+    assert message.endswith("."), message
+    assert not re.search(r"\n|\. [A-Z]", message), message
+
+
+# ---------------------------------------------------------------- greedy
+
+
+def shared(subject):
+    """Every layer's next token along the text that the whole model writes, and its measures."""
+    decoding = decode_layers(subject.model, PROMPT, NEW)
+    assert list(decoding.final_row.ids) == subject.text
+    assert [row.layer for row in decoding.rows] == list(subject.layers)
+    for row in decoding.rows:
+        assert_row(subject, row, [*PROMPT, *subject.text])
+        assert_measures_against_final(subject, row, [*PROMPT, *subject.text])
+
+
+def own(subject):
+    """Every layer's own text: the greedy text of the model cut off after it."""
+    decoding = decode_layers(subject.model, PROMPT, NEW, context="own")
+    assert [row.layer for row in decoding.rows] == list(subject.layers)
+    for row in decoding.rows:
+        assert list(row.ids) == subject.greedy(row.layer, NEW), f"layer {row.layer}"
+        assert_row(subject, row, [*PROMPT, *row.ids])
+
+
+def embeddings(subject):
+    """Layer 0 in both contexts."""
+    row = decode_layers(subject.model, PROMPT, NEW, layers=[0]).rows[0]
+    assert_row(subject, row, [*PROMPT, *subject.text])
+    row = decode_layers(subject.model, PROMPT, NEW, layers=[0], context="own").rows[0]
+    assert list(row.ids) == reference.plain_greedy(subject.cut(0), PROMPT, NEW)
+
+
+def assert_row(subject, row, ids):
+    """A row's tokens, log-probabilities, entropies and first candidates, along the ids it was asked to follow."""
+    logits = subject.predictions(row.layer, ids, len(PROMPT))
+    assert list(row.ids) == logits.argmax(-1).tolist(), f"layer {row.layer}"
+    logprobs = reference.log_softmax64(logits).max(-1).values
+    assert row.logprob_nats == pytest.approx(logprobs.tolist(), abs=CLOSE), f"layer {row.layer}"
+    assert row.entropy_bits == pytest.approx(reference.entropy_bits64(logits).tolist(), abs=CLOSE), f"layer {row.layer}"
+    first = [candidates[0].probability for candidates in row.candidates]
+    assert first == pytest.approx(logprobs.exp().tolist(), abs=CLOSE)
+
+
+def assert_measures_against_final(subject, row, ids):
+    """Divergence from the whole model, and the rank of its token."""
+    logits, final = (subject.predictions(layer, ids, len(PROMPT)) for layer in (row.layer, subject.layer_count))
+    divergences = reference.kl_bits64(final, logits).tolist()
+    assert row.kl_to_final_bits == pytest.approx(divergences, abs=CLOSE), f"layer {row.layer}"
+    ranks = [reference.rank(here, int(there.argmax())) for here, there in zip(logits, final, strict=True)]
+    assert list(row.final_token_rank) == ranks, f"layer {row.layer}"
+
+
+# ---------------------------------------------------------------- beam search, sampling, a text, truncation
+
+
+def beam(subject):
+    """The library's hypotheses on the whole model and on one cut off, each score that of a plain pass."""
+    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, layers=[2], lens=True)
+    assert search.hypotheses == search.layers[-1].hypotheses
+    assert [found.layer for found in search.layers] == [2, subject.layer_count]
+    for found in search.layers:
+        model = subject.cut(found.layer)
+        expected = reference.library_search(model, PROMPT, FEWER, num_beams=3, num_return_sequences=3)
+        assert [text.ids for text in found.hypotheses] == [ids for ids, _ in expected], f"layer {found.layer}"
+        for text in found.hypotheses:
+            logprobs = reference.text_logprobs(model, PROMPT, text.ids)
+            assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE), f"layer {found.layer}"
+            assert text.score == pytest.approx(sum(logprobs) / FEWER, abs=CLOSE)
+        assert list(found.greedy.ids) == subject.greedy(found.layer, FEWER)
+    best = [*PROMPT, *search.hypotheses[0].ids]
+    assert [row.layer for row in search.lens] == list(subject.layers)
+    for row in search.lens:
+        assert list(row.ids) == subject.predictions(row.layer, best, len(PROMPT)).argmax(-1).tolist(), row.layer
+
+
+def sampling(subject):
+    """A sample is the same among few and among many, as likely as a plain pass says, and greedy at temperature 0."""
+    many, few = (sample(subject.model, PROMPT, FEWER, num_samples=n, seed=3).samples for n in (5, 2))
+    assert [text.ids for text in many[:2]] == [text.ids for text in few]
+    assert len({text.ids for text in many}) > 1
+    for text in many:
+        logits = subject.predictions(subject.layer_count, [*PROMPT, *text.ids], len(PROMPT))
+        logprobs = reference.log_softmax64(logits)[range(FEWER), text.ids].tolist()
+        assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE)
+        assert text.entropy_bits == pytest.approx(reference.entropy_bits64(logits).tolist(), abs=CLOSE)
+    for layer, model in ((2, truncate(subject.model, 2)), (subject.layer_count, subject.model)):
+        cold = sample(model, PROMPT, FEWER, temperature=0).samples[0]
+        assert list(cold.ids) == subject.greedy(layer, FEWER), f"layer {layer}"
+
+
+def text(subject):
+    """A text in two windows: every layer's predictions, and its means over them."""
+    measured = measure_text(subject.model, TEXT, window=WINDOW)
+    windows = [TEXT[:WINDOW], TEXT[WINDOW:]]
+    own = torch.tensor([token for window in windows for token in window[1:]])
+    final = torch.cat([subject.predictions(subject.layer_count, window, 1) for window in windows])
+    for summary, row in zip(measured.layers, measured.passage.predictions, strict=True):
+        parts = [subject.predictions(summary.layer, window, 1) for window in windows]
+        logits = torch.cat(parts)
+        tops = logits.argmax(-1)
+        expected = [
+            (tops == final.argmax(-1)).double().mean(),
+            (tops == own).double().mean(),
+            reference.entropy_bits64(logits).mean(),
+            reference.kl_bits64(final, logits).mean(),
+            reference.log_softmax64(logits)[range(len(own)), own].mean(),
+        ]
+        _, *means = vars(summary).values()
+        assert means == pytest.approx([float(mean) for mean in expected], abs=CLOSE), f"layer {summary.layer}"
+        assert list(row.ids) == [token for part in parts for token in [None, *part.argmax(-1).tolist()]]
+
+
+def truncation(subject):
+    """A view cut off after each block is the copy that is, and the model stays as it was."""
+    model = subject.model
+    before, configuration = reference.text_logits(model, PROMPT), model.config.to_dict()
+    for layer in subject.layers:
+        view = truncate(model, layer)
+        expected = reference.text_logits(subject.cut(layer), PROMPT)
+        assert torch.allclose(reference.text_logits(view, PROMPT), expected, atol=1e-4), f"layer {layer}"
+        assert Subject(view, subject.blocks).layer_count == view.config.num_hidden_layers == layer
+        if layer > 1:  # a first block may be one without attention, for which the library has no cache
+            assert reference.greedy(view, PROMPT, FEWER) == subject.greedy(layer, FEWER), f"layer {layer}"
+    assert torch.equal(reference.text_logits(model, PROMPT), before)
+    assert model.config.to_dict() == configuration
+    assert len(model.get_submodule(subject.blocks)) == subject.layer_count
+
+
+COLUMNS = {"shared": shared, "own": own, "beam": beam, "sampling": sampling, "text": text}
+CHECKS = COLUMNS | {"embeddings": embeddings, "truncation": truncation}
