@@ -12,6 +12,7 @@ import torch
 from layer_decoding.beam_lens import layer_choices
 from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
+from layer_decoding.caching import check_copyable
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
 from layer_decoding.limits import check_ids, check_lengths, layer_count, select_layers
@@ -72,6 +73,7 @@ def beam_search(
     returned = num_beams if num_return_sequences is None else num_return_sequences
     settings = BeamSettings(max_new_tokens, num_beams, returned, length_penalty, no_repeat_ngram_size)
     settings.check()
+    check_copyable(model)
     check_lengths(model, prompt, max_new_tokens)
     check_ids(model, prompt)
     count = layer_count(model)

@@ -8,19 +8,19 @@ row k leaves after block k, so that block k works on L - k + 1 rows.
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Protocol, get_args
 
 import torch
 
-from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.caching import check_cached, check_copyable, check_separable, new_cache, read_on, repeat_rows
+from layer_decoding.errors import UsageError
 from layer_decoding.generation import end_ids
-from layer_decoding.lens import WAYS_OUT, Lens, block_outputs, check_lens, find_lens, refusing, stacked
+from layer_decoding.lens import Lens, block_outputs, check_lens, check_near, find_lens, refusing, stacked
 from layer_decoding.limits import check_ids, check_lengths, select_layers
 from layer_decoding.measures import measure
 from layer_decoding.record import Record
 from layer_decoding.results import Context, LayerDecoding
 from layer_decoding.shrinking import leaving_rows
-from layer_decoding.truncation import check_separable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -130,7 +130,7 @@ class _SharedPath:
 
     def advance(self, ids: torch.Tensor) -> torch.Tensor:
         """Append the last layer's choice, ids [R][-1]: hidden [R, D]."""
-        self.lens.base(input_ids=ids[-1:, None], past_key_values=self.cache, use_cache=True)
+        read_on(self.lens.base, ids[-1:, None], self.cache)
         return stacked(self.outputs, self.decoded)
 
 
@@ -138,6 +138,7 @@ class _OwnPath:
     """A text a layer, in one batch that grows smaller from block to block."""
 
     def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
+        check_copyable(lens.model)
         check_separable(lens.model)
         self.lens, self.decoded, self.stack = lens, decoded, stack
         self.left: dict[int, torch.Tensor] | None = None
@@ -147,16 +148,15 @@ class _OwnPath:
         with block_outputs(self.lens) as outputs:
             self.cache, hidden = read_prompt(self.lens, prompt, outputs)
         self.cache_of_last = copy.deepcopy(self.cache)
-        block_cache: Any
         for layer, block_cache in enumerate(self.cache.layers, 1):
-            block_cache.batch_repeat_interleave(sum(row >= layer for row in self.decoded))
+            repeat_rows(block_cache, sum(row >= layer for row in self.decoded))
         return stacked(hidden, self.decoded)
 
     def advance(self, ids: torch.Tensor) -> torch.Tensor:
         """Append to every row its own choice, ids [R]: hidden [R, D]."""
         if self.left is None:
             return self._first_advance(ids)
-        self.lens.base(input_ids=ids[:, None], past_key_values=self.cache, use_cache=True)
+        read_on(self.lens.base, ids[:, None], self.cache)
         return stacked(self.left, self.decoded)
 
     def _first_advance(self, ids: torch.Tensor) -> torch.Tensor:
@@ -165,19 +165,14 @@ class _OwnPath:
         What blocks are given is cut by its shape. Were that wrong for some architecture, its numbers would be too.
         """
         with block_outputs(self.lens) as outputs:
-            self.lens.base(input_ids=ids[-1:, None], past_key_values=self.cache_of_last, use_cache=True)
+            read_on(self.lens.base, ids[-1:, None], self.cache_of_last)
         theirs = self.lens.logits(outputs[self.lens.layer_count])
         del self.cache_of_last
         self.left = self.stack.enter_context(leaving_rows(self.lens, self.decoded))
-        with refusing(self.lens.model, "give each layer a text of its own, try --context shared"):
+        with refusing(self.lens.model, "give each layer a text of its own", "use --context shared"):
             hidden = self.advance(ids)
-            gap = float((self.lens.logits(hidden[-1:]) - theirs).abs().max() / theirs.abs().max())
-        # A batch rounds otherwise than a single row; a wrong cut is off by about as much as the logits are.
-        if not gap < (1e-3 if self.lens.model.dtype == torch.float32 else 0.1):
-            raise LayerDecodingError(
-                f"In a batch that grows smaller the logits of {type(self.lens.model).__name__} are off by {gap:.1%}, "
-                f"so own context has no numbers for it; use --context shared, or {WAYS_OUT}."
-            )
+        last = f"The last row of {type(self.lens.model).__name__} in a batch that grows smaller"
+        check_near(self.lens.logits(hidden[-1:]), theirs, last)
         return hidden
 
 
@@ -188,11 +183,11 @@ def read_prompt(
 
     The logits that the model itself gives for it are what the lens is checked against.
     """
-    from transformers.cache_utils import DynamicCache
-
-    cache = DynamicCache(config=lens.model.config)
+    check_cached(lens.model)
+    cache = new_cache(lens.model)
+    assert cache is not None  # there are blocks, or the lens would not have found them
     input_ids = torch.tensor([prompt], device=lens.model.device)
     with refusing(lens.model, "be read layer by layer"):
-        answer = lens.model(input_ids=input_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        answer = read_on(lens.model, input_ids, cache, logits_to_keep=1)
         check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
     return cache, dict(outputs)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from layer_decoding.caching import WAYS_OUT
 from layer_decoding.errors import LayerDecodingError, is_out_of_memory
 from layer_decoding.heads import quick_head
 from layer_decoding.limits import layer_count
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CHECKED_TOKENS = 8
-WAYS_OUT = "use another model, such as --model mini"
 
 
 class StandIn:
@@ -172,6 +172,19 @@ def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
         )
 
 
+def check_near(ours: torch.Tensor, theirs: torch.Tensor, what: str) -> None:
+    """Compare logits [1, V] that came about in two ways, a cache or a larger batch in one of them.
+
+    The two round differently; where something is wrong, they are apart by about as much as they are large.
+
+    Raises:
+        LayerDecodingError: they are not near enough.
+    """
+    gap = float((ours - theirs.float()).abs().max() / theirs.abs().max())
+    if not gap < (1e-3 if theirs.dtype == torch.float32 else 0.1):
+        raise LayerDecodingError(f"{what} is off by {gap:.1%}, so its numbers would be wrong; {WAYS_OUT}.")
+
+
 def check_on(lens: Lens, ids: Sequence[int]) -> None:
     """Check the lens on the beginning of a text, where the first pass over it gives no logits: see `check_lens`."""
     few = torch.tensor([list(ids[:CHECKED_TOKENS])], device=lens.model.device)
@@ -182,7 +195,7 @@ def check_on(lens: Lens, ids: Sequence[int]) -> None:
 
 
 @contextmanager
-def refusing(model: "PreTrainedModel", what: str) -> Iterator[None]:
+def refusing(model: "PreTrainedModel", what: str, ways_out: str = WAYS_OUT) -> Iterator[None]:
     """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
 
     Raises:
@@ -193,7 +206,7 @@ def refusing(model: "PreTrainedModel", what: str) -> Iterator[None]:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        raise LayerDecodingError(f"{_name(model)} cannot {what} ({type(error).__name__}); {WAYS_OUT}.") from error
+        raise LayerDecodingError(f"{_name(model)} cannot {what} ({type(error).__name__}); {ways_out}.") from error
 
 
 def _name(model: "PreTrainedModel") -> str:

@@ -66,7 +66,7 @@ def _width(model: "PreTrainedModel") -> int:
         heads = config.num_attention_heads
         of_keys = getattr(config, "num_key_value_heads", None) or heads
         return int((getattr(config, "head_dim", None) or config.hidden_size // heads) * of_keys)
-    except ValueError:  # differs from block to block
+    except (ValueError, RuntimeError):  # differs from block to block
         return int(config.hidden_size)
 
 

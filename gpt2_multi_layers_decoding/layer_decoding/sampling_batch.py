@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from layer_decoding.caching import check_copyable, new_cache, read_on, repeat_rows
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.heads import quick_head
-from layer_decoding.limits import layer_count
 from layer_decoding.memory import cache_bytes, free_bytes
 from layer_decoding.views import view
 
@@ -38,12 +38,10 @@ class Reading:
     """A prompt [P] that a model has read: its cache, and the logits float32 [1, V] of the token after it."""
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
-        from transformers.cache_utils import DynamicCache
-
+        check_copyable(model)
         self.model = view(model, quick_head(model, lambda rows: rows.split(HEAD_ROWS)))
         self.texts = torch.tensor([prompt], device=model.device)
-        # A model cut off before its first block has no cache to take positions from.
-        self.cache = DynamicCache(config=model.config) if layer_count(model) else None
+        self.cache = new_cache(model)
         self.logits = _next_logits(self.model, self.texts, self.cache)
 
 
@@ -55,22 +53,21 @@ class Batch:
         self.texts = reading.texts.repeat(rows, 1)
         self.cache = copy.deepcopy(reading.cache)
         if self.cache is not None:
-            self.cache.batch_repeat_interleave(rows)
+            repeat_rows(self.cache, rows)
         self.logits = reading.logits.expand(rows, -1)
 
     def advance(self, ids: list[int]) -> None:
         """Append ids [R] to the first R texts; the others, which only fill the batch up, follow the first."""
         filled = ids + ids[:1] * (len(self.texts) - len(ids))
         column = torch.tensor(filled, device=self.texts.device)[:, None]
-        if self.cache is None:
+        if self.cache is None:  # nothing to read on from
             self.texts = column = torch.cat([self.texts, column], 1)
         self.logits = _next_logits(self.model, column, self.cache)
 
 
 def _next_logits(model: Any, ids: torch.Tensor, cache: "DynamicCache | None") -> torch.Tensor:
     """The logits float32 [B, V] after ids [B, S], which follow what is in the cache."""
-    answer = model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1)
-    logits: torch.Tensor = answer.logits[:, -1].float()
+    logits: torch.Tensor = read_on(model, ids, cache, logits_to_keep=1).logits[:, -1].float()
     return logits
 
 

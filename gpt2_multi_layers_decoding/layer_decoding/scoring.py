@@ -5,13 +5,13 @@ prompt are a tree, of which every node is read once: each token attends to the o
 position it has in its own text. The hypotheses of a beam search share most of theirs.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.limits import layer_count, text_config
+from layer_decoding.caching import new_cache, read_on, takes_positions
+from layer_decoding.limits import text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -60,7 +60,7 @@ def _takes_trees(model: "PreTrainedModel") -> bool:
         if ("window" in name or "chunk" in name) and type(value) is int and value > 0
     ]
     return (
-        "position_ids" in inspect.signature(type(model.base_model).forward).parameters
+        takes_positions(model)
         and config._attn_implementation in ("eager", "sdpa")
         and not windows
         and not getattr(config, "alibi", False)
@@ -119,25 +119,18 @@ class _Tree:
 
         One piece, unless there are so many rows that their logits would crowd the memory.
         """
-        from transformers.cache_utils import DynamicCache
-
         read = 0
         if cache is not None and self.first > 0:
             cache, read = _up_to(cache, self.first, model.device), self.first
-        elif layer_count(model):
-            cache = DynamicCache(config=model.config)
+        else:
+            cache = new_cache(model)
         tokens = torch.tensor([self.tokens], device=model.device)
         size = len(self.tokens) if cache is None else _LOGIT_ROWS  # without blocks there is nothing to keep a cache of
         for start in range(self.first, len(self.tokens), size):
             until = min(start + size, len(self.tokens))
             options: dict[str, Any] = self._as_seen(model, read, until) if self.branches else {}
-            logits = model(
-                input_ids=tokens[:, read:until],
-                past_key_values=cache,
-                use_cache=cache is not None,
-                logits_to_keep=until - start,
-                **options,
-            ).logits[0]
+            ids = tokens[:, read:until]
+            logits = read_on(model, ids, cache, logits_to_keep=until - start, **options).logits[0]
             yield start, logits[start - until :]
             read = until
 

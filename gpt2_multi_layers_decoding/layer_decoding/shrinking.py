@@ -68,7 +68,7 @@ def _head_count(lens: Lens) -> int:
     """Attention heads, 0 where their number differs from block to block."""
     try:
         return int(getattr(text_config(lens.model.config), "num_attention_heads", None) or 0)
-    except ValueError:
+    except (ValueError, RuntimeError):
         return 0
 
 

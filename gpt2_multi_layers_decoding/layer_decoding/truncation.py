@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.lens import WAYS_OUT, Lens, block_outputs, check_lens, find_lens, refusing
+from layer_decoding.caching import check_copyable, check_separable, new_cache, read_on
+from layer_decoding.errors import UsageError
+from layer_decoding.lens import Lens, block_outputs, check_near, find_lens, refusing
 from layer_decoding.limits import text_config
 from layer_decoding.views import view
 
@@ -27,6 +28,7 @@ def truncate(model: "PreTrainedModel", layer: int) -> "PreTrainedModel":
     lens = find_lens(model)
     if not 0 <= layer <= lens.layer_count:
         raise UsageError(f"Cannot cut after layer {layer}; this model has layers 1 to {lens.layer_count}.")
+    check_copyable(model)
     check_separable(model)
     cut = view(model, {lens.blocks_path: torch.nn.ModuleList(lens.blocks[:layer])})
     _shorten(cut, model.config, lens, layer)
@@ -34,15 +36,6 @@ def truncate(model: "PreTrainedModel", layer: int) -> "PreTrainedModel":
     if layer:
         _check_cut(lens, cut, layer)
     return cut
-
-
-def check_separable(model: "PreTrainedModel") -> None:
-    """Refuse a model in which some blocks read keys and values that other blocks made, rather than their own."""
-    if getattr(text_config(model.config), "num_kv_shared_layers", 0):
-        raise LayerDecodingError(
-            f"The blocks of {type(model).__name__} share keys and values, so it cannot be cut off after one of them, "
-            f"nor give each layer a text of its own; use the shared context, or {WAYS_OUT}."
-        )
 
 
 def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> None:
@@ -62,14 +55,11 @@ def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> Non
 
 def _check_cut(lens: Lens, cut: "PreTrainedModel", layer: int) -> None:
     """Compare the cut model, reading two tokens one by one, with the lens on block k of the whole one."""
-    from transformers.cache_utils import DynamicCache
-
     tokens = torch.zeros(1, 2, dtype=torch.long, device=lens.model.device)
-    short: Any = cut
     with torch.inference_mode(), refusing(lens.model, "be cut after one of its blocks"):
         with block_outputs(lens) as outputs:
             lens.base(input_ids=tokens, use_cache=False)
-        cache = DynamicCache(config=cut.config)
+        cache = new_cache(cut)
         for token in tokens.split(1, dim=1):
-            logits = short(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1]
-        check_lens(lens, outputs[layer], logits)
+            logits = read_on(cut, token, cache).logits[:, -1]
+        check_near(lens.logits(outputs[layer]), logits, f"{type(lens.model).__name__}, cut after block {layer},")

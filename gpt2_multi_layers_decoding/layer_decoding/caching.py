@@ -1,0 +1,72 @@
+"""What a model keeps of what it has read, and reading on from there.
+
+The cache holds each block's keys and values or, in recurrent blocks, a state.
+"""
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from layer_decoding.errors import LayerDecodingError
+from layer_decoding.limits import layer_count, text_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+WAYS_OUT = "use another model, such as --model mini"
+
+
+def new_cache(model: "PreTrainedModel") -> "DynamicCache | None":
+    """An empty cache; None for a model cut off before its first block, which has nothing to keep."""
+    from transformers.cache_utils import DynamicCache
+
+    return DynamicCache(config=model.config) if layer_count(model) else None
+
+
+def read_on(model: torch.nn.Module, ids: torch.Tensor, cache: "DynamicCache | None", **options: Any) -> Any:
+    """The answer of a model, or of its base, to ids [B, S] that follow what is in the cache.
+
+    Positions are named where the model takes them, as `generate` does: not every family counts on from its cache.
+    """
+    if takes_positions(model) and "position_ids" not in options:
+        read = 0 if cache is None else cache.get_seq_length()
+        options["position_ids"] = torch.arange(read, read + ids.shape[1], device=ids.device)[None]
+    return model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, **options)
+
+
+def takes_positions(model: torch.nn.Module) -> bool:
+    """Whether a model, or its base, can be told the positions of what it reads."""
+    return "position_ids" in inspect.signature(type(model).forward).parameters
+
+
+def repeat_rows(cache: Any, rows: int) -> None:
+    """Make a batch of so many rows of a cache, or of one block's part of it, that holds one."""
+    cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+
+
+def check_cached(model: "PreTrainedModel") -> None:
+    """Refuse a model that keeps nothing of what it has read."""
+    if "past_key_values" not in inspect.signature(type(model).forward).parameters:
+        raise LayerDecodingError(f"{type(model).__name__} has no cache to read on from; {WAYS_OUT}.")
+
+
+def check_copyable(model: "PreTrainedModel") -> None:
+    """Refuse a model that keeps what it has read in its blocks, or nowhere, rather than in a cache to copy."""
+    check_cached(model)
+    kept = {name for module in model.modules() for name in vars(module) if name.endswith(("_state", "_states"))}
+    if kept:
+        raise LayerDecodingError(
+            f"The blocks of {type(model).__name__} keep their state to themselves ({min(kept)}), so it cannot be copied"
+            f" for several texts; {WAYS_OUT}."
+        )
+
+
+def check_separable(model: "PreTrainedModel") -> None:
+    """Refuse a model in which some blocks read keys and values that other blocks made, rather than their own."""
+    if getattr(text_config(model.config), "num_kv_shared_layers", 0):
+        raise LayerDecodingError(
+            f"The blocks of {type(model).__name__} share keys and values, so it cannot be cut off after one of them, "
+            f"nor give each layer a text of its own; {WAYS_OUT}."
+        )
