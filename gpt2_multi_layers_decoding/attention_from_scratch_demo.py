@@ -187,7 +187,7 @@ def build_parser() -> Parser:
     group.add_argument("--layer", type=whole_number, metavar="K", help="the block to rebuild (the middle one)")
     group.add_argument("--head", type=whole_number, default=1, metavar="N", help="the head of steps 2 and 3 (1)")
     add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", dtype="float32")
+    parser.set_defaults(device="cpu", device_map=None, dtype="float32")
     return parser
 
 

@@ -225,7 +225,7 @@ def show(args: Namespace) -> None:
         text = None if args.bpe is None else read_prompt(args.bpe)
         if args.model is None and find_cached("gpt2") is None:
             args.model = "mini"  # a tokenizer is not worth a download of weights
-        loaded, _ = load(args, "")
+        loaded = load(args)
         if text is not None:
             show_merges(page, text, loaded)
         else:
@@ -242,7 +242,7 @@ def build_parser() -> Parser:
     lessons.add_argument("--bpe", metavar="WORD", help="the merges that build a word, - for stdin")
     lessons.add_argument("--train-bpe", action="store_true", help="learn merges from three words")
     add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", dtype="auto")
+    parser.set_defaults(device="cpu", device_map=None, dtype="auto")
     return parser
 
 

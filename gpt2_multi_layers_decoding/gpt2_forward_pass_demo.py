@@ -172,7 +172,7 @@ def build_parser() -> Parser:
     add_prompt(parser)
     add_model_name(parser.add_argument_group("model"))
     add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", dtype="float32")
+    parser.set_defaults(device="cpu", device_map=None, dtype="float32")
     return parser
 
 

@@ -25,7 +25,7 @@ from layer_decoding.arguments import (
     layer_list,
 )
 from layer_decoding.beam_results import BeamSearch, BeamSettings
-from layer_decoding.command import load, notice, prompt_of, run
+from layer_decoding.command import load_prompted, notice, run
 from layer_decoding.live import ProgressLine
 from layer_decoding.saving import check_targets, save
 from layer_decoding.terminal import terminal_of
@@ -83,8 +83,7 @@ def show(args: Namespace) -> None:
     )
     settings.check()  # before a model is loaded
     check_targets(args.save, FORMATS)
-    prompt = prompt_of(args)
-    loaded, prompt_ids = load(args, prompt)
+    loaded, prompt, prompt_ids = load_prompted(args)
 
     from layer_decoding.beam_document import beam_document
     from layer_decoding.beam_rows import render_search

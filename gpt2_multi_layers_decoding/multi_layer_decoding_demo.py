@@ -28,7 +28,7 @@ from layer_decoding.arguments import (
     layer_list,
     whole_number,
 )
-from layer_decoding.command import load, notice, prompt_of, run
+from layer_decoding.command import load_prompted, notice, run
 from layer_decoding.errors import UsageError
 from layer_decoding.limits import layer_count
 from layer_decoding.live import LiveView, ProgressLine, Silence, Watch
@@ -124,8 +124,7 @@ def show(args: Namespace) -> None:
     """Load, decode, save, print."""
     check_view(args)
     check_targets(args.save, FORMATS)
-    prompt = prompt_of(args)
-    loaded, prompt_ids = load(args, prompt)
+    loaded, prompt, prompt_ids = load_prompted(args)
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     words = [tracked_token(args, word, pieces) for word in args.track]
 

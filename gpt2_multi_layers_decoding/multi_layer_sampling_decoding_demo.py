@@ -25,7 +25,7 @@ from layer_decoding.arguments import (
     layer_list,
     whole_number,
 )
-from layer_decoding.command import load, notice, prompt_of, run
+from layer_decoding.command import load_prompted, notice, run
 from layer_decoding.limits import layer_count, vocabulary_size
 from layer_decoding.live import ProgressLine, Silence, Watch
 from layer_decoding.sampling_results import ModelSamples, Sampling, SamplingRun
@@ -96,8 +96,7 @@ def show(args: Namespace) -> None:
         from layer_decoding.plots import check_matplotlib
 
         check_matplotlib()
-    prompt = prompt_of(args)
-    loaded, prompt_ids = load(args, prompt)
+    loaded, prompt, prompt_ids = load_prompted(args)
 
     from layer_decoding.pieces import Pieces
 

@@ -87,12 +87,14 @@ def show(args: Namespace) -> None:
     """Read, load, measure, print, save."""
     check_targets(args.save, FORMATS)
     text = read_text(args.file)
-    loaded, prefix = load(args, "")  # what the tokenizer puts before any text: nothing, for GPT-2
+    loaded = load(args)
 
     from layer_decoding.pieces import Pieces
+    from layer_decoding.prompts import encode_prompt
     from layer_decoding.text_rows import render_text
 
     pieces = Pieces(loaded.tokenizer)
+    prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2
     measures, interruption = measure(args, loaded, encode_text(loaded.tokenizer, text, prefix))
     if measures is not None and not args.json:
         print("\n".join(render_text(measures, pieces, terminal_of(sys.stdout, args.color, args.width))))

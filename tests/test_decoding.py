@@ -93,8 +93,8 @@ def test_a_lens_that_misses_the_models_logits_is_refused(tiny):
     class Biased(type(tiny)):
         """Logits that depend on more than the hidden state: here on the token that was read."""
 
-        def forward(self, input_ids, **options):
-            answer = super().forward(input_ids, **options)
+        def forward(self, input_ids, past_key_values=None, **options):
+            answer = super().forward(input_ids, past_key_values=past_key_values, **options)
             answer.logits = answer.logits + input_ids[:, -1:, None] * torch.arange(97) / 100
             return answer
 

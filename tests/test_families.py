@@ -22,7 +22,7 @@ import reference
 from families import FAMILIES, support_table
 from family_checks import CHECKS, COLUMNS, FEWER, NEW, PROMPT, Subject, assert_sentence, outcome
 from layer_decoding import LayerDecodingError, decode_layers, load_model
-from layer_decoding.loading import BUNDLED_FOLDER
+from layer_decoding.locating import BUNDLED_FOLDER
 
 CLOSEST = 5e-4  # two tokens nearer to each other than this could change places by rounding alone
 

@@ -32,9 +32,10 @@ from transformers import (
 )
 
 from conftest import SOURCE
-from layer_decoding import checkpoint, devices, hub, loading
+from layer_decoding import checkpoint, devices, hub, loading, locating
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
-from layer_decoding.loading import encode_prompt, load_model, pick_device, pick_dtype, quiet_libraries
+from layer_decoding.loading import load_model, pick_device, pick_dtype, quiet_libraries
+from layer_decoding.prompts import encode_prompt
 
 END = "<|endoftext|>"
 VOCAB_SIZE = 260
@@ -425,7 +426,7 @@ def test_what_counts_as_a_folder(name, is_folder, tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "here" / "config.json").touch()
     monkeypatch.chdir(tmp_path)
-    assert loading.is_folder_name(name) is is_folder
+    assert locating.is_folder_name(name) is is_folder
 
 
 # -- device, dtype, memory --------------------------------------------------------------------------

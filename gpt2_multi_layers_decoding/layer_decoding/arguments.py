@@ -18,6 +18,7 @@ from layer_decoding.saving import check_suffix
 from layer_decoding.terminal import MINIMUM_WIDTH
 
 DEFAULT_PROMPT = "A long long time ago,"
+DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +30,9 @@ class Parser(argparse.ArgumentParser):
             epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
+            add_help=False,  # among the options of the shell instead
         )
+        self._positionals.title = "what to read"
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake on the command line."""
@@ -47,6 +50,7 @@ def add_model_options(parser: Parser) -> None:
     """The prompt, which model runs, and where."""
     add_prompt(parser)
     group = add_model_group(parser)
+    group.add_argument("--chat", action="store_true", help="ask the prompt in the model's chat template")
     group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
 
 
@@ -55,6 +59,9 @@ def add_model_group(parser: Parser) -> "argparse._ArgumentGroup":
     group = parser.add_argument_group("model")
     add_model_name(group)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    group.add_argument(
+        "--device-map", choices=DEVICE_MAPS, metavar="WAY", help="or spread by Accelerate: auto, balanced"
+    )
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (auto)")
     return group
 
@@ -66,7 +73,7 @@ def add_prompt(parser: Parser) -> None:
 
 def add_model_name(group: "argparse._ArgumentGroup") -> None:
     """Which model, for scripts that leave device and dtype alone."""
-    group.add_argument("--model", metavar="NAME", help="Hub name, folder, or mini (gpt2, else mini)")
+    group.add_argument("--model", metavar="NAME", help="Hub name, folder, .gguf, or mini (gpt2, else mini)")
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
@@ -79,13 +86,20 @@ def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
 
 def add_screen_options(group: "argparse._ArgumentGroup") -> None:
     """How lines look, for scripts that print nothing but lines."""
-    group.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="colour (auto)")
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        metavar="WHEN",
+        help="colour: auto, always or never (auto)",
+    )
     group.add_argument("--width", type=_width, metavar="CELLS", help="wrap at this width (the terminal's)")
     add_shell_options(group)
 
 
 def add_shell_options(group: "argparse._ArgumentGroup") -> None:
     """What every script understands, whatever it shows."""
+    group.add_argument("-h", "--help", action="help", help="show this and exit")
     group.add_argument("--quiet", action="store_true", help="no notices on stderr")
     group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
     group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

@@ -13,6 +13,7 @@ from layer_decoding.beam_lens import layer_choices
 from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
 from layer_decoding.caching import check_copyable
+from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
 from layer_decoding.limits import check_ids, check_lengths, layer_count, select_layers
@@ -210,7 +211,7 @@ def generate_texts(
     Raises:
         UsageError: the n-gram rule leaves no text of that many tokens.
     """
-    input_ids = torch.tensor([prompt], device=model.device)
+    input_ids = torch.tensor([prompt], device=device_of(model))
     options: dict[str, Any] = {"no_repeat_ngram_size": settings.no_repeat_ngram_size}
     if settings.num_beams > 1:
         options["num_return_sequences"] = settings.num_return_sequences

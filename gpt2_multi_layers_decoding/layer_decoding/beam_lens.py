@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from layer_decoding.beam_results import LensRow
+from layer_decoding.devices import device_of
 from layer_decoding.lens import block_outputs, check_on, find_lens, stacked
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def layer_choices(model: "PreTrainedModel", prompt_ids: Sequence[int], ids: Sequ
     read = [*prompt_ids, *ids[:-1]]
     check_on(lens, read)
     with torch.inference_mode(), block_outputs(lens, slice(-len(ids), None)) as outputs:
-        lens.base(input_ids=torch.tensor([read], device=model.device), use_cache=False)
+        lens.base(input_ids=torch.tensor([read], device=device_of(model)), use_cache=False)
         # [L · T, D]
         hidden = stacked({layer: rows[0] for layer, rows in outputs.items()}, range(1, lens.layer_count + 1))
         tops = torch.cat([lens.logits(rows).argmax(1) for rows in hidden.split(_LOGIT_ROWS)])

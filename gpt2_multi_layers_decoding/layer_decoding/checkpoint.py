@@ -5,14 +5,13 @@ Files are only looked at here; `loading` builds the model. Every failure is a `L
 """
 
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.errors import LayerDecodingError
+from layer_decoding.errors import LayerDecodingError, brief
 from layer_decoding.limits import text_config
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ BPE_FILES = ("vocab.json", "merges.txt")  # one is of no use without the other
 
 _PICKLES = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-# In transformers' causal mapping, outside its masked-LM mapping, and yet every position attends to all others.
-_BIDIRECTIONAL = frozenset({"bert-generation", "xlnet"})
-_WANTED = "a layer-by-layer view needs a causal decoder such as gpt2 or llama"
 
 
 @dataclass(frozen=True)
@@ -39,12 +35,6 @@ class Weights:
     dtype: str
 
 
-def brief(error: BaseException) -> str:
-    """The first sentence of a library's message on one line, at most 160 characters; the type's name if it has none."""
-    text = re.split(r"\. (?=[A-Z])", " ".join(str(error).split()))[0].rstrip(".") or type(error).__name__
-    return text if len(text) <= 160 else text[:159] + "…"
-
-
 def weight_files(folder: Path) -> list[Path]:
     """The weight files that `folder` should hold: the single one, else the shards of its index, else none."""
     if (folder / WEIGHTS_FILE).is_file():
@@ -52,7 +42,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / WEIGHTS_INDEX).is_file():
         return []
     try:
-        return [folder / name for name in sorted(set(_read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))]
+        return [folder / name for name in sorted(set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values()))]
     except (KeyError, AttributeError, TypeError) as error:
         raise LayerDecodingError(f"{folder / WEIGHTS_INDEX} names no weight files; copy it again.") from error
 
@@ -92,21 +82,6 @@ def _check_folder(folder: Path) -> None:
     if not has_tokenizer(folder):
         advice = "copy tokenizer.json (or vocab.json and merges.txt) from the original model into it"
         raise LayerDecodingError(f"{folder} holds no tokenizer; {advice}.")
-
-
-def read_config(folder: Path) -> "PreTrainedConfig":
-    """The configuration in `folder`, once it is known to be that of a causal decoder with attention blocks."""
-    file = folder / "config.json"
-    _check_model_type(_read_json(file), file)
-    from transformers import AutoConfig
-
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); restore the original.") from error
-    _check_decoder(config, file)
-    _check_sizes(config, file)
-    return config
 
 
 def check_weights(folder: Path) -> Weights:
@@ -174,7 +149,7 @@ def _block_number(key: str) -> int:
     return next((int(part) for part in key.split(".") if part.isdecimal()), -1)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in `file`; anything else is refused."""
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -183,66 +158,6 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise LayerDecodingError(f"{file} holds no JSON object; restore the original.")
     return document
-
-
-def _check_model_type(document: dict[str, Any], file: Path) -> None:
-    """Refuse a config that names no architecture, or one that transformers has no class for."""
-    model_type = document.get("model_type")
-    if not isinstance(model_type, str):
-        raise LayerDecodingError(f'{file} has no "model_type"; restore the original, or add it ("gpt2", say).')
-    from transformers import CONFIG_MAPPING, __version__
-
-    if model_type not in CONFIG_MAPPING:
-        raise LayerDecodingError(
-            f'{file} has model_type "{model_type}", which transformers {__version__} does not know; code shipped with'
-            " a model is never run, so use a model of a known type, or a newer transformers."
-        )
-
-
-def _check_decoder(config: "PreTrainedConfig", file: Path) -> None:
-    """Refuse what is not a stack of causal attention blocks, by the name of its type.
-
-    ``is_decoder`` is the switch with which transformers turns BERT and its kin into causal models; without it they
-    see the whole text, although the causal mapping lists them. State-space models have no attention heads at all.
-    """
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
-    )
-    from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
-    )
-
-    model_type = config.model_type
-    reason = None
-    if getattr(config, "is_encoder_decoder", False):
-        reason = "an encoder-decoder"
-    elif (model_type in MASKED or model_type in _BIDIRECTIONAL) and getattr(config, "is_decoder", None) is not True:
-        reason = "an encoder, which reads the whole text at once"
-    elif model_type not in CAUSAL:
-        reason = "which is no causal language model"
-    elif not _has_attention(config):
-        reason = "which is not a stack of attention blocks"
-    if reason:
-        raise LayerDecodingError(f"{file} describes {model_type}, {reason}; {_WANTED}.")
-
-
-def _has_attention(config: "PreTrainedConfig") -> bool:
-    try:
-        return getattr(text_config(config), "num_attention_heads", None) is not None
-    except ValueError:  # a head count that differs from layer to layer is not to be had as one number
-        return True
-
-
-def _check_sizes(config: "PreTrainedConfig", file: Path) -> None:
-    """Refuse sizes with which no model can be built; transformers itself checks no more than their type."""
-    sizes = text_config(config)
-    for name in ("vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings"):
-        try:
-            value = getattr(sizes, name, None)
-        except ValueError:  # differs from layer to layer
-            continue
-        if isinstance(value, int) and value < 1:
-            raise LayerDecodingError(f"{file} gives {name} as {value}, which is impossible; restore the original.")
 
 
 def _no_weights(folder: Path) -> str:

@@ -62,21 +62,39 @@ def prompt_of(args: argparse.Namespace) -> str:
     return read_prompt(args.prompt)
 
 
-def load(args: argparse.Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
-    """The model asked for and the prompt's token ids; the first line is said before anything heavy is imported."""
-    from layer_decoding.loading import DEFAULT_MODEL, encode_prompt, load_model, quiet_libraries
+def load(args: argparse.Namespace) -> "LoadedModel":
+    """The model asked for; the first line is said before anything heavy is imported."""
+    from layer_decoding.loading import load_model, quiet_libraries
+    from layer_decoding.locating import DEFAULT_MODEL
 
     notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} ...")
     if not args.debug:
         quiet_libraries()
-    loaded = load_model(args.model, args.device, args.dtype, on_notice=lambda sentence: notice(args, sentence))
+    loaded = load_model(
+        args.model,
+        args.device,
+        args.dtype,
+        device_map=args.device_map,
+        on_notice=lambda sentence: notice(args, sentence),
+    )
     from layer_decoding.generation import settings_set_aside
 
     aside = settings_set_aside(loaded.model)
     if aside:
         settings = ", ".join(f"{name}={value}" for name, value in aside.items())
         notice(args, f"The model's own generation settings are set aside: {escape(settings)}.")
-    return loaded, encode_prompt(loaded.tokenizer, prompt)
+    return loaded
+
+
+def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int]]":
+    """The model asked for, and what it is to continue, see `prompt_of`: the text, templated for --chat, and its ids."""
+    prompt = prompt_of(args)
+    loaded = load(args)
+    from layer_decoding.prompts import encode_chat, encode_prompt
+
+    if args.chat:
+        return loaded, *encode_chat(loaded.tokenizer, prompt)
+    return loaded, prompt, encode_prompt(loaded.tokenizer, prompt)
 
 
 def notice(args: argparse.Namespace, sentence: str) -> None:

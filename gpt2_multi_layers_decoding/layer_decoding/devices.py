@@ -1,8 +1,14 @@
 """Where a model runs and in which numbers: both picked here, each with the reason that the reader is told."""
 
 import re
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from layer_decoding.errors import LayerDecodingError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:[0-9]+)?")
 _BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -34,6 +40,40 @@ def pick_dtype(asked: str, device: str, model_type: str, checkpoint_dtype: str) 
     if model_type == "gpt2":
         return "float32", "the default for GPT-2"
     return checkpoint_dtype, "as the weights are stored"
+
+
+def is_device(name: str) -> bool:
+    """Whether a name is that of one device, such as cuda:1, rather than a way to spread a model."""
+    return name != "auto" and _DEVICE.fullmatch(name) is not None
+
+
+def check_device_map(device_map: object, device: str) -> None:
+    """Refuse a device beside a device map, and a device map without Accelerate."""
+    if device_map is None:
+        return
+    if device != "auto":
+        raise UsageError(
+            f"A device map places the model by itself, and the device {device} was asked for too; drop one."
+        )
+    if find_spec("accelerate") is None:
+        raise LayerDecodingError(
+            "A device map needs the package accelerate, which is not installed; run pip install accelerate."
+        )
+
+
+def devices_of_map(model: "PreTrainedModel") -> str:
+    """Where Accelerate has put the parts of a model: "cuda:0, cpu", say."""
+    places = getattr(model, "hf_device_map", {"": model.device}).values()
+    return ", ".join(dict.fromkeys(f"cuda:{place}" if isinstance(place, int) else str(place) for place in places))
+
+
+def device_of(model: "PreTrainedModel") -> "torch.device":
+    """Where a model takes its ids: for one that Accelerate has placed, whose weights may be elsewhere, as it says."""
+    import torch
+
+    hook = getattr(model, "_hf_hook", None)
+    place = getattr(hook, "execution_device", None)
+    return model.device if place is None else torch.device(place)
 
 
 def check_dtype(dtype: str) -> None:

@@ -3,6 +3,8 @@
 Raised anywhere, turned into a line on stderr and an exit code in one place only, `command.run`.
 """
 
+import re
+
 
 class LayerDecodingError(Exception):
     """A failure that one sentence explains: what is wrong, with the numbers, and what to do.
@@ -32,3 +34,9 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     message = str(error).lower()
     return isinstance(error, (RuntimeError, OSError)) and any(phrase in message for phrase in _MEMORY_PHRASES)
+
+
+def brief(error: BaseException) -> str:
+    """The first sentence of a library's message on one line, at most 160 characters; the type's name if it has none."""
+    text = re.split(r"\. (?=[A-Z])", " ".join(str(error).split()))[0].rstrip(".") or type(error).__name__
+    return text if len(text) <= 160 else text[:159] + "…"

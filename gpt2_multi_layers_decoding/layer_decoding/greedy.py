@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, get_args
 import torch
 
 from layer_decoding.caching import check_cached, check_copyable, check_separable, new_cache, read_on, repeat_rows
+from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError
 from layer_decoding.generation import end_ids
 from layer_decoding.lens import Lens, block_outputs, check_lens, check_near, find_lens, refusing, stacked
@@ -186,7 +187,7 @@ def read_prompt(
     check_cached(lens.model)
     cache = new_cache(lens.model)
     assert cache is not None  # there are blocks, or the lens would not have found them
-    input_ids = torch.tensor([prompt], device=lens.model.device)
+    input_ids = torch.tensor([prompt], device=device_of(lens.model))
     with refusing(lens.model, "be read layer by layer"):
         answer = read_on(lens.model, input_ids, cache, logits_to_keep=1)
         check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])

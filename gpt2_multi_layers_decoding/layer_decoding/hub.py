@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from layer_decoding.checkpoint import BPE_FILES, TOKENIZER_FILES, WEIGHTS_FILE, WEIGHTS_INDEX, brief, is_complete
-from layer_decoding.errors import LayerDecodingError
+from layer_decoding.checkpoint import BPE_FILES, TOKENIZER_FILES, WEIGHTS_FILE, WEIGHTS_INDEX, is_complete
+from layer_decoding.errors import LayerDecodingError, brief
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo

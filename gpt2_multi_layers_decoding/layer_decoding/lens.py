@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.caching import WAYS_OUT
+from layer_decoding.devices import device_of
 from layer_decoding.errors import LayerDecodingError, is_out_of_memory
 from layer_decoding.heads import quick_head
 from layer_decoding.limits import layer_count
@@ -62,7 +63,7 @@ class Lens:
         """The lens: contiguous next-token logits float32 [R, V] of block outputs [R, D]."""
         self.stand_in.rows = hidden[:, None]
         # Which token and which position these rows stand for is forgotten by now: any will do.
-        ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=self.model.device)
+        ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=device_of(self.model))
         answer: Any = self.reader(input_ids=ids, use_cache=False)
         self.stand_in.rows = None
         logits: torch.Tensor = answer.logits[:, 0].float().contiguous()
@@ -187,7 +188,7 @@ def check_near(ours: torch.Tensor, theirs: torch.Tensor, what: str) -> None:
 
 def check_on(lens: Lens, ids: Sequence[int]) -> None:
     """Check the lens on the beginning of a text, where the first pass over it gives no logits: see `check_lens`."""
-    few = torch.tensor([list(ids[:CHECKED_TOKENS])], device=lens.model.device)
+    few = torch.tensor([list(ids[:CHECKED_TOKENS])], device=device_of(lens.model))
     with torch.inference_mode(), refusing(lens.model, "be read"):
         with block_outputs(lens) as outputs:
             answer: Any = lens.model(input_ids=few, use_cache=False)

@@ -193,8 +193,9 @@ def load_gpt2(args: Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
         LayerDecodingError: the model is not a GPT-2.
         UsageError: the prompt is empty or longer than the model's context.
     """
-    loaded, prompt_ids = load(args, prompt)
+    loaded = load(args)
     from layer_decoding.limits import check_lengths
+    from layer_decoding.prompts import encode_prompt
 
     kind = loaded.model.config.model_type
     if kind != "gpt2":
@@ -202,6 +203,7 @@ def load_gpt2(args: Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
             f"{loaded.name} is a model of type {kind}, and this script follows GPT-2 weight by weight; "
             "give a GPT-2 model, such as --model mini."
         )
+    prompt_ids = encode_prompt(loaded.tokenizer, prompt)
     check_lengths(loaded.model, prompt_ids, 1)
     loaded.model.double()
     return loaded, prompt_ids

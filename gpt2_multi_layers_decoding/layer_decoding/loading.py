@@ -1,4 +1,4 @@
-"""A model and its tokenizer, ready to decode with: from the cache, the Hub, a folder, or the small bundled one.
+"""A model and its tokenizer, ready to decode with, wherever `locating` has found them.
 
 Nothing is printed here: what a reader should know (a download and its size, which model, device and dtype were
 picked, and why) goes to `on_notice` as it happens and is kept in `LoadedModel.notes`. Torch and transformers are
@@ -10,30 +10,28 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding import hub
-from layer_decoding.checkpoint import (
-    Weights,
-    brief,
-    check_folder,
-    check_match,
-    check_vocabulary,
-    check_weights,
-    read_config,
+from layer_decoding.checkpoint import Weights, check_folder, check_match, check_vocabulary, check_weights
+from layer_decoding.configuration import read_config
+from layer_decoding.devices import (
+    check_device_map,
+    check_dtype,
+    devices_of_map,
+    is_device,
+    memory_error,
+    pick_device,
+    pick_dtype,
 )
-from layer_decoding.devices import check_dtype, memory_error, pick_device, pick_dtype
-from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
+from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory
+from layer_decoding.gguf_file import check_gguf, without_progress_bar
 from layer_decoding.limits import text_config
+from layer_decoding.locating import Source, locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-DEFAULT_MODEL = "gpt2"
-BUNDLED_MODEL = "mini"
-BUNDLED_FOLDER = Path(__file__).parent / "mini_gpt2"
 
 _QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -52,6 +50,7 @@ class LoadedModel:
     """A causal language model in evaluation mode, without gradients, on `device` in `dtype`, and its tokenizer.
 
     `name` is what it was asked for by, "mini" for the bundled model. `notes` are the notices given while loading.
+    `device` names all devices of a model that Accelerate has spread over several.
     `revision` is the commit hash of a snapshot from the Hub's cache, None for a folder.
     """
 
@@ -64,25 +63,18 @@ class LoadedModel:
     revision: str | None = None
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Where a model was found: the folder, the name to call it by, and the commit hash of a Hub snapshot."""
-
-    folder: Path
-    name: str
-    revision: str | None = None
-
-
 def load_model(
     name: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
     *,
+    device_map: str | dict[str, str | int] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> LoadedModel:
-    """The model called `name`: a Hub name, a folder, "mini", or None for gpt2 and, where that cannot be had, "mini".
+    """The model called `name`: a Hub name, a folder, a GGUF file, "mini", or None for gpt2 and, failing that, "mini".
 
-    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16. Each notice is one
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16. `device_map` leaves the
+    placement to Accelerate, by one of its ways ("auto", "balanced", …) or module by module. Each notice is one
     sentence, given to `on_notice` before what it announces. Raises UsageError for a malformed argument and
     LayerDecodingError for everything that the world refuses, each with one sentence as its message.
     """
@@ -94,30 +86,20 @@ def load_model(
             on_notice(notice)
 
     check_dtype(dtype)
+    check_device_map(device_map, device)
     device, device_reason = pick_device(device)
-    source = _locate(name, say)
-    check_folder(source.folder)
-    config = read_config(source.folder)
-    tokenizer = _load_tokenizer(source.folder, config)
-    weights = check_weights(source.folder)
+    source = locate(name, say)
+    weights = _check(source)
+    config = read_config(source)
+    tokenizer = _load_tokenizer(source, config)
     dtype, dtype_reason = pick_dtype(dtype, device, config.model_type, weights.dtype)
-    say(f"Running {source.name} on {device} ({device_reason}) in {dtype} ({dtype_reason}).")
-    model = _load_weights(source, weights, config, device, dtype)
+    place = f"on {device} ({device_reason})" if device_map is None else "where Accelerate puts it"
+    say(f"Running {source.name} {place} in {dtype} ({dtype_reason}).")
+    model = _load_weights(source, weights, config, device_map or device, dtype)
+    if device_map is not None:
+        device = devices_of_map(model)
+        say(f"Accelerate has put it on {device}.")
     return LoadedModel(model, tokenizer, source.name, device, dtype, tuple(notes), source.revision)
-
-
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """The ids of `text` to continue from: what the tokenizer puts before it is kept, what it adds after is left out.
-
-    A special token spelt out in `text`, such as ``<|endoftext|>``, is that token. A closing token ([SEP] of the BERT
-    tokenizers that Chinese GPT-2s use) would end the text before it is continued.
-    """
-    # What comes before is read off a letter, since in `text` itself a token could be typed or added.
-    letter = tokenizer.encode("a", add_special_tokens=False)
-    framed = tokenizer.encode("a")
-    starts = range(len(framed) - len(letter) + 1)
-    start = next((at for at in starts if framed[at : at + len(letter)] == letter), 0)
-    return [*framed[:start], *tokenizer.encode(text, add_special_tokens=False)]
 
 
 def quiet_libraries() -> None:
@@ -135,100 +117,48 @@ def quiet_libraries() -> None:
             getattr(sys.modules[module], switch)()
 
 
-def _locate(name: str | None, say: Callable[[str], None]) -> _Source:
-    """The folder of the model called `name`, downloaded if need be."""
-    if name is None:
-        return _locate_default(say)
-    if not name.strip():
-        raise UsageError("The model name is empty: give a Hub name, a folder, or mini.")
-    if name == BUNDLED_MODEL:
-        return _Source(BUNDLED_FOLDER, name)
-    if is_folder_name(name):
-        return _Source(_path(name), name)
-    if not hub.is_possible_name(name):
-        raise LayerDecodingError(
-            f"{name!r} is neither a folder nor a possible Hub name; check it, or use --model mini."
-        )
-    return _snapshot(hub.find_cached(name) or hub.fetch(name, say), name)
+def _check(source: Source) -> Weights:
+    """Refuse what cannot be loaded, before anything is: files that are missing, damaged or pickled."""
+    if source.gguf is not None:
+        return check_gguf(source.folder / source.gguf)
+    check_folder(source.folder)
+    return check_weights(source.folder)
 
 
-def is_folder_name(name: str) -> bool:
-    """Whether `name` means a folder: one that is there, or a path that cannot be a Hub's ``owner/name``.
-
-    A bare name means a folder only if that holds a config.json, so that a stray folder does not hide a Hub name.
-    """
-    if "/" in name or "\\" in name:
-        return name.startswith((".", "~")) or _exists(_path(name)) or not hub.is_possible_name(name)
-    return _exists(_path(name) / "config.json")
-
-
-def _path(name: str) -> Path:
-    """`name` as a path, a leading ~ resolved where that user is known."""
+def _load_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, checked against its vocabulary."""
     try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
-
-
-def _exists(path: Path) -> bool:
-    """Whether `path` is there; a path that may not be looked at, or is too long to be one, is not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _locate_default(say: Callable[[str], None]) -> _Source:
-    """gpt2, or the bundled model where there is none: the only case in which another model than named is used."""
-    cached = hub.find_cached(DEFAULT_MODEL)
-    if cached is not None:
-        return _snapshot(cached, DEFAULT_MODEL)
-    try:
-        return _snapshot(hub.fetch(DEFAULT_MODEL, say), DEFAULT_MODEL)
-    except hub.HubError as failure:
-        say(
-            f"{DEFAULT_MODEL} is not in the local cache and {failure.reason}, so the small bundled model"
-            f" {BUNDLED_MODEL} runs instead; for {DEFAULT_MODEL}, {failure.advice}, or give its folder with --model."
-        )
-        return _Source(BUNDLED_FOLDER, BUNDLED_MODEL)
-
-
-def _snapshot(folder: Path, name: str) -> _Source:
-    """A snapshot folder of the Hub's cache, which is named by its commit hash."""
-    return _Source(folder, name, folder.name)
-
-
-def _load_tokenizer(folder: Path, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
-    """The tokenizer in `folder`, checked against the model's vocabulary."""
-    try:
-        tokenizer = _read_tokenizer(folder, config)
-        check_vocabulary(tokenizer, text_config(config).vocab_size, folder)
+        tokenizer = _read_tokenizer(source, config)
+        check_vocabulary(tokenizer, text_config(config).vocab_size, source.folder)
     except LayerDecodingError:
         raise
     except Exception as error:
+        place = source.folder / (source.gguf or "")
         raise LayerDecodingError(
-            f"The tokenizer in {folder} cannot be read ({brief(error)}); copy its files from the original model again."
+            f"The tokenizer in {place} cannot be read ({brief(error)}); copy its files from the original model again."
         ) from error
     return tokenizer
 
 
-def _read_tokenizer(folder: Path, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
-    """A GPT-2 tokenizer.json exactly as it stands; whatever else there is as transformers' own choice of class.
+def _read_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
+    """A GPT-2 tokenizer.json, or a GGUF file's, exactly as it stands; else transformers' own choice of class.
 
     That choice would rebuild a GPT-2 tokenizer from its vocabulary and merges alone, losing normalisers and
-    pre-tokenisers of a model trained elsewhere.
+    pre-tokenisers of a model trained elsewhere, and would read all of a GGUF file's header once more.
     """
-    options: dict[str, Any] = {"local_files_only": True}
-    if config.model_type == "gpt2" and (folder / "tokenizer.json").is_file():
+    options: dict[str, Any] = {"local_files_only": True, **source.options}
+    tokenizer: PreTrainedTokenizerBase
+    is_gpt2 = config.model_type == "gpt2" and (source.folder / "tokenizer.json").is_file()
+    if source.gguf is not None or is_gpt2:
         from transformers import PreTrainedTokenizerFast
 
-        tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, **options)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder, **options)
         _name_end_of_text(tokenizer, config)
-        return tokenizer
-    from transformers import AutoTokenizer
+    else:
+        from transformers import AutoTokenizer
 
-    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-    return loaded
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, **options)
+    return tokenizer
 
 
 def _name_end_of_text(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig") -> None:
@@ -240,44 +170,50 @@ def _name_end_of_text(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedC
 
 
 def _load_weights(
-    source: _Source, weights: Weights, config: "PreTrainedConfig", device: str, dtype: str
+    source: Source, weights: Weights, config: "PreTrainedConfig", place: str | dict[str, str | int], dtype: str
 ) -> "PreTrainedModel":
-    """The model of `config` with its weights in `dtype` on `device`; refused unless every weight came from a file."""
+    """The model of `config` with its weights in `dtype`, on a device or by a device map; every weight from a file."""
+    device = place if isinstance(place, str) and is_device(place) else None
     try:
-        model, info = _from_pretrained(source.folder, config, dtype)
+        model, info = _from_pretrained(source, config, dtype, None if device else place)
         check_match(info, config, source.folder)
-        return _ready(model, device)
+        # transformers has put it in evaluation mode
+        ready: PreTrainedModel = (model.to(device) if device else model).requires_grad_(False)
+        return ready
     except LayerDecodingError:
         raise
     except Exception as error:
         if is_out_of_memory(error):
-            raise memory_error(source.name, weights.parameter_count, device, dtype) from error
+            where = device or "the devices there are"
+            raise memory_error(source.name, weights.parameter_count, where, dtype) from error
         raise LayerDecodingError(
             f"The model in {source.folder} cannot be built from its config.json and weights ({brief(error)}); restore"
             " the original files."
         ) from error
 
 
-def _from_pretrained(folder: Path, config: "PreTrainedConfig", dtype: str) -> tuple["PreTrainedModel", dict[str, Any]]:
+def _from_pretrained(
+    source: Source, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
+) -> tuple[Any, dict[str, Any]]:
     """transformers' own loading, with its report of what did not fit instead of its exception for some of it."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=config,
-        dtype=getattr(torch, dtype),
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-    )
+    options: dict[str, Any] = {**source.options}
+    if source.gguf is None:
+        options["use_safetensors"] = True
+    if device_map is not None:
+        options["device_map"] = device_map
+    with without_progress_bar() if source.gguf else nullcontext():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
     model, info = loaded
     return model, info
-
-
-def _ready(model: Any, device: str) -> "PreTrainedModel":
-    """`model` on `device`, its weights fixed; transformers has put it in evaluation mode."""
-    ready: PreTrainedModel = model.to(device).requires_grad_(False)
-    return ready

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from layer_decoding.devices import device_of
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.limits import layer_count, text_config, vocabulary_size
 
@@ -36,10 +37,11 @@ def score_bytes(model: "PreTrainedModel", beams: int) -> int:
 def cache_error(model: "PreTrainedModel", beams: int, tokens: int) -> LayerDecodingError:
     """What would be needed, how that comes about, and what to try."""
     layers, size = layer_count(model), model.dtype.itemsize
+    factors = f"{beams} × {tokens} tokens × {layers} layers × {_width(model)} × 2 × {size} bytes"
     return LayerDecodingError(
-        f"The memory on {model.device} is too small for {beams} beams: the cache would need {beams} × {tokens} tokens ×"
-        f" {layers} layers × {_width(model)} × 2 × {size} bytes = {_gigabytes(cache_bytes(model, beams, tokens))} and"
-        f" each step's scores {_gigabytes(score_bytes(model, beams))}; use fewer --num-beams or --max-new-tokens."
+        f"The memory on {device_of(model)} is too small for {beams} beams: the cache would need {factors} = "
+        f"{_gigabytes(cache_bytes(model, beams, tokens))} and each step's scores "
+        f"{_gigabytes(score_bytes(model, beams))}; use fewer --num-beams or --max-new-tokens."
     )
 
 
@@ -47,9 +49,9 @@ def free_bytes(model: "PreTrainedModel") -> int | None:
     """The memory that is free where the model is, as far as that can be asked."""
     import torch
 
-    if model.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(model.device)[0])
-    if model.device.type != "cpu":
+    if device_of(model).type == "cuda":
+        return int(torch.cuda.mem_get_info(device_of(model))[0])
+    if device_of(model).type != "cpu":
         return None
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -16,6 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.caching import check_copyable, new_cache, read_on, repeat_rows
+from layer_decoding.devices import device_of
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.heads import quick_head
 from layer_decoding.memory import cache_bytes, free_bytes
@@ -40,7 +41,7 @@ class Reading:
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
         self.model = view(model, quick_head(model, lambda rows: rows.split(HEAD_ROWS)))
-        self.texts = torch.tensor([prompt], device=model.device)
+        self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
         self.logits = _next_logits(self.model, self.texts, self.cache)
 
@@ -83,6 +84,6 @@ def check_memory(model: "PreTrainedModel", samples: int, tokens: int) -> None:
     needed, free = cache_bytes(model, samples, tokens), free_bytes(model)
     if free is not None and needed > free:
         raise LayerDecodingError(
-            f"The memory on {model.device} is too small for {samples} samples of {tokens} tokens: the cache would "
+            f"The memory on {device_of(model)} is too small for {samples} samples of {tokens} tokens: the cache would "
             f"need {needed / 1e9:,.1f} GB of {free / 1e9:,.1f}; use fewer --num-samples or --max-new-tokens."
         )

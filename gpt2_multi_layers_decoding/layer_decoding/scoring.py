@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.caching import new_cache, read_on, takes_positions
+from layer_decoding.devices import device_of
 from layer_decoding.limits import text_config
 
 if TYPE_CHECKING:
@@ -121,10 +122,10 @@ class _Tree:
         """
         read = 0
         if cache is not None and self.first > 0:
-            cache, read = _up_to(cache, self.first, model.device), self.first
+            cache, read = _up_to(cache, self.first, device_of(model)), self.first
         else:
             cache = new_cache(model)
-        tokens = torch.tensor([self.tokens], device=model.device)
+        tokens = torch.tensor([self.tokens], device=device_of(model))
         size = len(self.tokens) if cache is None else _LOGIT_ROWS  # without blocks there is nothing to keep a cache of
         for start in range(self.first, len(self.tokens), size):
             until = min(start + size, len(self.tokens))
@@ -143,5 +144,5 @@ class _Tree:
             seen[row, row] = True
         bias = torch.zeros(until - read, until, dtype=model.dtype)
         bias = bias.masked_fill(~seen[read:], torch.finfo(model.dtype).min)
-        positions = torch.tensor([self.positions[read:until]], device=model.device)
-        return {"position_ids": positions, "attention_mask": bias[None, None].to(model.device)}
+        positions = torch.tensor([self.positions[read:until]], device=device_of(model))
+        return {"position_ids": positions, "attention_mask": bias[None, None].to(device_of(model))}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from layer_decoding.devices import device_of
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
 from layer_decoding.lens import Lens, block_outputs, check_on, find_lens, stacked
 from layer_decoding.limits import context_length, select_layers, vocabulary_size
@@ -121,7 +122,7 @@ def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int
     with block_outputs(lens, slice(None)) as outputs:
         for start in range(0, len(ids) - 1, length):
             piece = list(ids[start : start + length])
-            lens.base(input_ids=torch.tensor([piece], device=lens.model.device), use_cache=False)
+            lens.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)
             for first in range(0, len(piece) - 1, at_once):
                 last = min(first + at_once, len(piece) - 1)
                 few = {layer: outputs[layer][0, first:last] for layer in {*layers, lens.layer_count}}

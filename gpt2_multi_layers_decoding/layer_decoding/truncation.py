@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.caching import check_copyable, check_separable, new_cache, read_on
+from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError
 from layer_decoding.lens import Lens, block_outputs, check_near, find_lens, refusing
 from layer_decoding.limits import text_config
@@ -55,7 +56,7 @@ def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> Non
 
 def _check_cut(lens: Lens, cut: "PreTrainedModel", layer: int) -> None:
     """Compare the cut model, reading two tokens one by one, with the lens on block k of the whole one."""
-    tokens = torch.zeros(1, 2, dtype=torch.long, device=lens.model.device)
+    tokens = torch.zeros(1, 2, dtype=torch.long, device=device_of(lens.model))
     with torch.inference_mode(), refusing(lens.model, "be cut after one of its blocks"):
         with block_outputs(lens) as outputs:
             lens.base(input_ids=tokens, use_cache=False)
