@@ -4,6 +4,8 @@ Nothing here imports more than the standard library before a way runs, so that a
 it from that library's own environment.
 """
 
+import importlib.metadata
+import platform
 import sys
 import time
 from pathlib import Path
@@ -75,3 +77,15 @@ def run_in_turn(ways, rounds, slow=(), slow_rounds=1):
             results[name] = way()
             seconds[name].append(time.perf_counter() - started)
     return seconds, results
+
+
+def differing(rows, expected):
+    """At how many places rows of tokens are not the same."""
+    pairs = zip(rows, expected, strict=True)
+    return sum(a != b for row, other in pairs for a, b in zip(row, other, strict=True))
+
+
+def versions(*libraries):
+    """What runs here: {name: version}."""
+    names = (*libraries, "torch", "transformers")
+    return {name: importlib.metadata.version(name) for name in names} | {"python": platform.python_version()}
