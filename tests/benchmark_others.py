@@ -6,7 +6,7 @@
 Random GPT-2s of width 768 in float32 on the CPU continue 8 tokens: 12 blocks (124M parameters), 24 and 48 of the same
 width, so that depth alone changes. Each library runs in an environment of its own, made in the folder if it is not
 there yet, on the same weights and with this environment's versions of torch and transformers. Ratios are to `generate`
-in the same process, runs in turn, medians; ways that read the whole text again for each token run once.
+in the same process, runs in turn, medians; ways several times slower than the others run once.
 
 Installing asks pip for the torch that runs here. If pip would take a build of torch larger than you want, give it the
 source of yours in the usual way, such as PIP_FIND_LINKS.
