@@ -9,13 +9,9 @@ it shows, bare: `generate` with beams, and greedily; without the n-gram rule, an
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
-
-from benchmark_decoding import build_model
+from timing import build_model
 
 CEILING = 1.10
 BEAMS = 5

@@ -9,75 +9,24 @@ of a fresh process that has only loaded the model.
 """
 
 import argparse
+import functools
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
+from timing import build_model, generate, hidden_states_without_cache, ours, run_in_turn
 
-PROMPT_TOKENS, NEW_TOKENS = 8, 64
 CEILINGS = {"shared, tokens only": 1.25, "shared, every measure, 5 candidates": 1.45, "own context": 2.2}
-
-
-def build_model():
-    """A 124M-shaped GPT-2 with random weights, and a prompt."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(bos_token_id=None, eos_token_id=None)).eval()
-    assert model.num_parameters() == 124_439_808
-    return model, torch.randint(50257, (PROMPT_TOKENS,)).tolist()
-
-
-def generate(model, prompt):
-    """The ordinary decode: the yardstick."""
-    import torch
-
-    ids = torch.tensor([prompt])
-    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=NEW_TOKENS, do_sample=False)
-    return out[0, len(prompt) :].tolist()
-
-
-def hidden_states_without_cache(model, prompt):
-    """A common way: the whole text again for each token, every layer's states, one projection a layer."""
-    import torch
-
-    text = list(prompt)
-    with torch.inference_mode():
-        for _ in range(NEW_TOKENS):
-            out = model(torch.tensor([text]), output_hidden_states=True, use_cache=False)
-            for hidden in out.hidden_states[1:-1]:
-                model.lm_head(model.transformer.ln_f(hidden[:, -1])).argmax(-1)
-            text.append(int(out.logits[0, -1].argmax()))
-    return text[len(prompt) :]
 
 
 def truncated_decodes(model, prompt, use_cache):
     """A common way to each layer's own text: twelve decodes of twelve truncated models."""
-    import torch
-
     from layer_decoding import truncate
 
-    ids = torch.tensor([prompt])
     for layer in range(1, 13):
-        out = truncate(model, layer).generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=NEW_TOKENS,
-            do_sample=False,
-            use_cache=use_cache,
-        )
-    return out[0, len(prompt) :].tolist()
-
-
-def ours(model, prompt, **options):
-    """The last row of decode_layers."""
-    from layer_decoding import decode_layers
-
-    return list(decode_layers(model, prompt, NEW_TOKENS, **options).final_row.ids)
+        tokens = generate(truncate(model, layer), prompt, use_cache=use_cache)
+    return tokens
 
 
 OURS = {
@@ -98,15 +47,11 @@ def measure(names, rounds, common_rounds):
     """Seconds of each way in each round: {name: [seconds]}. Every way must write the same tokens."""
     model, prompt = build_model()
     expected = generate(model, prompt)
-    seconds = {name: [] for name in names}
-    for number in range(rounds):
-        for name in names:
-            if name in COMMON and number >= common_rounds:
-                continue
-            started = time.perf_counter()
-            tokens = WAYS[name](model, prompt)
-            seconds[name].append(time.perf_counter() - started)
-            assert tokens == expected, f"{name} writes other tokens than generate"
+    ways = {name: functools.partial(WAYS[name], model, prompt) for name in names}
+    slow = [name for name in names if name in COMMON]
+    seconds, tokens = run_in_turn(ways, rounds, slow, common_rounds)
+    for name in tokens:
+        assert tokens[name] == expected, f"{name} writes other tokens than generate"
     return seconds
 
 

@@ -11,11 +11,8 @@ import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
-
-from benchmark_decoding import NEW_TOKENS, build_model
+from timing import NEW_TOKENS, build_model
 
 CEILING = 2.5
 ONE, EIGHT = "ours, 1 sample", "ours, 8 samples"

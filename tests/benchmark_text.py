@@ -14,7 +14,7 @@ import statistics
 import time
 from pathlib import Path
 
-from benchmark_decoding import build_model
+from timing import build_model
 
 
 def plain(model, windows):
