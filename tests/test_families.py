@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import (
     BartConfig,
-    BartForCausalLM,
+    BartForConditionalGeneration,
     BertConfig,
     BertLMHeadModel,
     MambaConfig,
@@ -100,7 +100,7 @@ def test_the_reference_agrees_with_itself_and_its_layers_do_not(family, subjects
 @pytest.mark.parametrize("family", [p for p in params() if "beam" not in p.values[0].refused])
 def test_the_librarys_beams_are_scored_by_what_they_read(family, subjects):
     subject = subjects(family)
-    for layer in (2, subject.layer_count):
+    for layer in (subject.lower, subject.layer_count):
         model = subject.cut(layer)
         for ids, score in reference.library_search(model, PROMPT, FEWER, num_beams=3, num_return_sequences=3):
             logprobs = reference.text_logprobs(model, PROMPT, ids)
@@ -156,8 +156,8 @@ SIZES = {
 ENCODER_DECODER = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 4096}
 NO_DECODERS = {
     "bert": lambda: BertLMHeadModel(BertConfig(**SIZES)),
-    "bart": lambda: BartForCausalLM(
-        BartConfig(**ENCODER_DECODER, encoder_attention_heads=2, decoder_attention_heads=2, is_encoder_decoder=True)
+    "bart": lambda: BartForConditionalGeneration(
+        BartConfig(**ENCODER_DECODER, encoder_attention_heads=2, decoder_attention_heads=2)
     ),
     "t5": lambda: T5ForConditionalGeneration(T5Config(vocab_size=4096, d_model=16, d_kv=8, num_layers=1, num_heads=2)),
     "mamba": lambda: MambaForCausalLM(MambaConfig(vocab_size=4096, hidden_size=16, num_hidden_layers=2)),
