@@ -176,7 +176,7 @@ def test_what_is_no_stack_of_causal_attention_blocks_is_refused_at_loading(model
 @pytest.mark.parametrize("family", params())
 def test_a_family_is_decoded_from_its_folder(family, tmp_path):
     """Saved, loaded as the scripts do it, and decoded as the model in memory is."""
-    model = family.build_with(vocab_size=4096)
+    model = family.with_vocabulary(4096)
     loaded = load_model(save(model, tmp_path), device="cpu", dtype="float32")
     assert loaded.model.config.model_type == family.model_type
     text = reference.plain_greedy(model, PROMPT, 3)
