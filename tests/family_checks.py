@@ -17,6 +17,7 @@ from layer_decoding.errors import LayerDecodingError, UsageError
 PROMPT = [5, 17, 42, 8, 3, 9, 77, 60, 12, 33]  # longer than any window in the table of families
 TEXT = [*PROMPT, 61, 4, 90, 28, 28, 71, 1, 50, 36, 19]
 NEW, FEWER, WINDOW = 8, 6, 12
+WITHOUT_ATTENTION = {"linear_attention", "conv", "recurrent", "moe", "mlp"}
 CLOSE = 2e-4  # nats or bits
 
 
@@ -38,11 +39,18 @@ class Subject:
         return self._cuts[layer]
 
     def greedy(self, layer, new):
-        """The reference's greedy text of a layer; blocks without any attention have no cache that can be asked."""
-        model = self.cut(layer)
-        types = set(getattr(model.config, "layer_types", None) or ["full_attention"])
-        use_cache = layer > 0 and not types <= {"linear_attention", "conv", "recurrent", "mamba", "linear"}
-        return reference.greedy(model, PROMPT, new, use_cache=use_cache)
+        """The reference's greedy text of a layer."""
+        return reference.greedy(self.cut(layer), PROMPT, new, use_cache=self.has_cache(layer))
+
+    def has_cache(self, layer):
+        """Whether the library can keep a cache for a cut model; it asks the attention of one how long it is."""
+        types = set(getattr(self.cut(layer).config, "layer_types", None) or ["full_attention"])
+        return layer > 0 and not types <= WITHOUT_ATTENTION
+
+    @property
+    def lower(self):
+        """A layer below the last to search and to sample on."""
+        return next(layer for layer in self.layers if layer > 1 and self.has_cache(layer))
 
     @cached_property
     def text(self):
@@ -97,8 +105,9 @@ def embeddings(subject):
     """Layer 0 in both contexts."""
     row = decode_layers(subject.model, PROMPT, NEW, layers=[0]).rows[0]
     assert_row(subject, row, [*PROMPT, *subject.text])
-    row = decode_layers(subject.model, PROMPT, NEW, layers=[0], context="own").rows[0]
+    row, final = decode_layers(subject.model, PROMPT, NEW, layers=[0], context="own").rows
     assert list(row.ids) == reference.plain_greedy(subject.cut(0), PROMPT, NEW)
+    assert list(final.ids) == subject.text
 
 
 def assert_row(subject, row, ids):
@@ -126,9 +135,9 @@ def assert_measures_against_final(subject, row, ids):
 
 def beam(subject):
     """The library's hypotheses on the whole model and on one cut off, each score that of a plain pass."""
-    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, layers=[2], lens=True)
+    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, layers=[subject.lower], lens=True)
     assert search.hypotheses == search.layers[-1].hypotheses
-    assert [found.layer for found in search.layers] == [2, subject.layer_count]
+    assert [found.layer for found in search.layers] == [subject.lower, subject.layer_count]
     for found in search.layers:
         model = subject.cut(found.layer)
         expected = reference.library_search(model, PROMPT, FEWER, num_beams=3, num_return_sequences=3)
@@ -154,7 +163,7 @@ def sampling(subject):
         logprobs = reference.log_softmax64(logits)[range(FEWER), text.ids].tolist()
         assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE)
         assert text.entropy_bits == pytest.approx(reference.entropy_bits64(logits).tolist(), abs=CLOSE)
-    for layer, model in ((2, truncate(subject.model, 2)), (subject.layer_count, subject.model)):
+    for layer, model in ((subject.lower, truncate(subject.model, subject.lower)), (subject.layer_count, subject.model)):
         cold = sample(model, PROMPT, FEWER, temperature=0).samples[0]
         assert list(cold.ids) == subject.greedy(layer, FEWER), f"layer {layer}"
 
@@ -190,8 +199,8 @@ def truncation(subject):
         expected = reference.text_logits(subject.cut(layer), PROMPT)
         assert torch.allclose(reference.text_logits(view, PROMPT), expected, atol=1e-4), f"layer {layer}"
         assert Subject(view, subject.blocks).layer_count == view.config.num_hidden_layers == layer
-        if layer > 1:  # a first block may be one without attention, for which the library has no cache
-            assert reference.greedy(view, PROMPT, FEWER) == subject.greedy(layer, FEWER), f"layer {layer}"
+        continued = reference.greedy(view, PROMPT, FEWER, use_cache=subject.has_cache(layer))
+        assert continued == subject.greedy(layer, FEWER), f"layer {layer}"
     assert torch.equal(reference.text_logits(model, PROMPT), before)
     assert model.config.to_dict() == configuration
     assert len(model.get_submodule(subject.blocks)) == subject.layer_count
