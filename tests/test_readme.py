@@ -15,12 +15,23 @@ BLOCKS = list({block[0]: block for block in FOUND}.values())  # the languages sh
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
 def test_python_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(EXAMPLES[0], "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(re.findall(r"^\d+ ", "\n".join(lines), re.MULTILINE)) == 12
-    assert len(example.strip().splitlines()) <= 6
+    assert len(EXAMPLES[0].strip().splitlines()) <= 6
+
+
+def test_notebook_cells_print_what_is_beside_them(capsys):
+    """One after the other, as in a notebook; what a line prints stands after it, as a comment."""
+    cells = "".join(EXAMPLES[1:])
+    said = re.findall(r"^print\(.*\)  # (.+)$", cells, re.MULTILINE)
+    exec(compile(cells, "README.md", "exec"), {})
+    assert len(said) == 6
+    assert capsys.readouterr().out.splitlines() == said
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["command"].removeprefix("python ")[:70])
