@@ -1,6 +1,7 @@
 """The scripts that teach: what each builds by hand against the real thing, its numbers by hand, and its screen."""
 
 import copy
+import doctest
 import io
 import re
 import subprocess
@@ -22,6 +23,7 @@ import gpt2_facts_demo as facts
 import gpt2_forward_pass_demo as forward
 import skip_model_demo as skip
 from conftest import SOURCE, random_gpt2
+from layer_decoding import byte_pairs
 from layer_decoding.lesson import Page, Steps, proof
 from layer_decoding.terminal import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 
@@ -296,8 +298,7 @@ def test_merges_are_the_tokenizers(mini_ranks, text):
     tokenizer, ranks = mini_ranks
     ids = []
     for word, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text):
-        *_, symbols = [list(word), *(symbols for _, _, (symbols,) in facts.build(list(word), ranks))]
-        ids += tokenizer.convert_tokens_to_ids(symbols)
+        ids += tokenizer.convert_tokens_to_ids(byte_pairs.encode(word, ranks))
     assert ids == tokenizer.encode(text, add_special_tokens=False)
 
 
@@ -329,7 +330,7 @@ def test_bpe_refuses(run, text, code, words):
 
 def test_learning_by_hand():
     """est is in 9 + 4 words; then finest 9 times, lowest 4, older 3; among equals from the left."""
-    steps = list(facts.learn(facts.COUNTS))
+    steps = list(byte_pairs.learn(facts.COUNTS))
     assert [(*pair, count) for pair, count, _ in steps] == [
         ("e", "s", 13),
         ("es", "t", 13),
@@ -350,7 +351,7 @@ def test_learning_by_hand():
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=6), st.integers(1, 9), min_size=1, max_size=4))
 def test_what_is_learnt_is_the_most_frequent(counts):
     words = [list(word) for word in counts]
-    for pair, count, after in facts.learn(counts):
+    for pair, count, after in byte_pairs.learn(counts):
         seen = Counter()
         for symbols, times in zip(words, counts.values(), strict=True):
             for neighbours in pairwise(symbols):
@@ -358,6 +359,20 @@ def test_what_is_learnt_is_the_most_frequent(counts):
         assert seen[pair] == count == max(seen.values())
         words = after
     assert [symbols == [word] for symbols, word in zip(words, counts, strict=True)]
+
+
+def test_worked_examples_of_byte_pairs():
+    failed, tried = doctest.testmod(byte_pairs)
+    assert failed == 0
+    assert tried == 4
+
+
+def test_a_wrong_cut_is_noticed(run, monkeypatch):
+    """By hand the words come out as they should; the library is given something else to learn from."""
+    monkeypatch.setattr("layer_decoding.byte_pair_lesson.cut_by_library", lambda _, words: {w: list(w) for w in words})
+    code, out, err = run(facts, "--train-bpe")
+    assert (code, out) == (1, "")
+    assert "must agree" in err
 
 
 def test_train_bpe_on_the_screen(run):
