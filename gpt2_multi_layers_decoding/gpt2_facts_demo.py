@@ -20,7 +20,8 @@ from layer_decoding.arguments import Parser, add_model_name, add_screen_options,
 from layer_decoding.byte_pair_lesson import show_building, show_learning
 from layer_decoding.command import load, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.lesson import Page, token_labels
+from layer_decoding.lesson import token_labels
+from layer_decoding.lesson_page import Page
 from layer_decoding.pieces import Pieces
 from layer_decoding.terminal import terminal_of
 

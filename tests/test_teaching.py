@@ -23,8 +23,9 @@ import gpt2_facts_demo as facts
 import gpt2_forward_pass_demo as forward
 import skip_model_demo as skip
 from conftest import SOURCE, random_gpt2
-from layer_decoding import byte_pairs
-from layer_decoding.lesson import Page, Steps, proof
+from layer_decoding import byte_pairs, word_votes
+from layer_decoding.lesson import Steps, proof
+from layer_decoding.lesson_page import Page
 from layer_decoding.terminal import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 
 IDS = [5, 17, 42, 8, 17, 3]
@@ -117,8 +118,8 @@ def test_forward_pass_ends_in_its_proof_and_the_greedy_token(run, mini, prompt_i
 
 def test_another_activation_is_noticed(run, loaded):
     loaded(random_gpt2(vocab_size=4096, activation_function="relu"))
-    code, _, err = run(forward)
-    assert code == 1
+    code, out, err = run(forward)
+    assert (code, out) == (1, "")
     assert re.fullmatch(r"error: By hand and model\(\.\.\.\)\.logits differ by up to .+ more than 0.0001: .+\.\n", err)
     assert run(attention)[0] == 0  # whose part is as it should be
 
@@ -207,7 +208,7 @@ def test_too_long_a_prompt_and_another_kind_of_model(run, loaded, mini, script):
 
 def test_votes_by_hand():
     """Nine pairs end in "ran": eight were seen in both sentences, half a vote each way; one in a single sentence."""
-    pairs = skip.transitions(skip.pairs_of)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
     half, one = Fraction(1, 2), Fraction(1)
     for word in ("check", "the", "log", "and", "find", "out", "whether", "it"):
         assert pairs[word, "ran"] == {"please": half, "down": half}
@@ -216,15 +217,15 @@ def test_votes_by_hand():
     program, battery = skip.HARD
     assert skip.vote(skip.pairs_of(program), pairs, pairs) == {"please": 5, "down": 4}
     assert skip.vote(skip.pairs_of(battery), pairs, pairs) == {"down": 5, "please": 4}
-    kept = skip.telling(pairs)
+    kept = skip.telling(skip.TEXTS)
     assert kept == [("program", "ran"), ("battery", "ran")]
     assert skip.vote(skip.pairs_of(program), pairs, kept) == {"please": 1}
     assert skip.vote(skip.pairs_of(battery), pairs, kept) == {"down": 1}
 
 
 def test_the_block_is_the_counting():
-    pairs = skip.transitions(skip.pairs_of)
-    kept = skip.telling(pairs)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
+    kept = skip.telling(skip.TEXTS)
     assert skip.difference(pairs, kept) == skip.difference(pairs, pairs) == 0
     scores, votes, _ = skip.run_block(skip.HARD[0], pairs, kept)
     assert scores.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
@@ -233,7 +234,7 @@ def test_the_block_is_the_counting():
 
 
 def test_a_wrong_weight_is_noticed(monkeypatch):
-    pairs = skip.transitions(skip.pairs_of)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
     matrices_of = skip.matrices_of
 
     def wrong(*arguments):
@@ -251,6 +252,13 @@ def test_skip_model_says_its_votes(run):
         assert line in out
     assert "13**8 = 815,730,721 runs of 8" in out
     assert out.endswith("Largest difference from counting: 0 (at most 0)\n")
+
+
+@pytest.mark.parametrize("module", [word_votes, byte_pairs], ids=lambda module: module.__name__)
+def test_worked_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert failed == 0
+    assert tried >= 4
 
 
 # ---------------------------------------------------------------- facts
@@ -359,12 +367,6 @@ def test_what_is_learnt_is_the_most_frequent(counts):
         assert seen[pair] == count == max(seen.values())
         words = after
     assert [symbols == [word] for symbols, word in zip(words, counts, strict=True)]
-
-
-def test_worked_examples_of_byte_pairs():
-    failed, tried = doctest.testmod(byte_pairs)
-    assert failed == 0
-    assert tried == 4
 
 
 def test_a_wrong_cut_is_noticed(run, monkeypatch):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from layer_decoding.byte_pairs import Pair, build, encode, learn
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.lesson import Page, token_labels
+from layer_decoding.lesson import token_labels
+from layer_decoding.lesson_page import Page
 from layer_decoding.pieces import Pieces
 
 if TYPE_CHECKING:
