@@ -18,14 +18,15 @@ block. The order of presentation is Sebastian Raschka's (Build a Large Language 
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options, whole_number
+from layer_decoding.arguments import Parser, whole_number
+from layer_decoding.attention_heads import Head, heads_of, watch_attention
 from layer_decoding.command import prompt_of, run
 from layer_decoding.errors import UsageError
-from layer_decoding.lesson import Page, Steps, load_gpt2, proof, token_labels
+from layer_decoding.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
+from layer_decoding.lesson_page import Page
 from layer_decoding.pieces import Pieces
 from layer_decoding.terminal import terminal_of
 
@@ -38,18 +39,6 @@ EXAMPLES = """
 python attention_from_scratch_demo.py
 python attention_from_scratch_demo.py "The old king" --layer 9 --head 3
 """
-
-
-@dataclass(frozen=True)
-class Head:
-    """One head's weights: three matrices [D, E], and a row [E] to add after each."""
-
-    w_q: "Tensor"
-    w_k: "Tensor"
-    w_v: "Tensor"
-    b_q: "Tensor"
-    b_k: "Tensor"
-    b_v: "Tensor"
 
 
 def without_weights(x: "Tensor", step: Steps) -> tuple["Tensor", "Tensor"]:
@@ -94,28 +83,6 @@ def multi_head(
     return list(weights), output
 
 
-def heads_of(attention: Any, count: int) -> list[Head]:
-    """A GPT-2 block keeps all its heads' weights in one matrix [D, 3 D]: queries, keys, values, each head by head."""
-    weights, biases = attention.c_attn.weight.chunk(3, dim=-1), attention.c_attn.bias.chunk(3)
-    parts = [w.chunk(count, dim=-1) for w in weights] + [b.chunk(count) for b in biases]
-    return [Head(*head) for head in zip(*parts, strict=True)]
-
-
-def watch_attention(model: Any, ids: "Tensor", layer: int) -> tuple["Tensor", "Tensor"]:
-    """What the attention of block `layer` reads and answers when the model runs on ids [P]: [P, D] both."""
-    seen: list[Tensor] = []
-
-    def keep(_: object, args: tuple[Any, ...], kwargs: dict[str, Any], output: tuple[Any, ...]) -> None:
-        seen.extend([args[0] if args else kwargs["hidden_states"], output[0]])
-
-    handle = model.transformer.h[layer - 1].attn.register_forward_hook(keep, with_kwargs=True)
-    try:
-        model(ids[None])
-    finally:
-        handle.remove()
-    return seen[0][0], seen[1][0]
-
-
 def show(args: Namespace) -> None:
     """Load, take the four steps, print, compare."""
     loaded, prompt_ids = load_gpt2(args, prompt_of(args))
@@ -132,9 +99,9 @@ def show(args: Namespace) -> None:
     with torch.inference_mode():
         x, theirs = watch_attention(model, torch.tensor(prompt_ids), layer)
         ours = lesson(page, x, model.transformer.h[layer - 1].attn, step, labels, number)
-    page.heading("The proof, in float64 by hand as in the model, so that no rounding is in the way")
+    page.heading(IN_FLOAT64)
+    page.lines.append(proof(f"the attention of block {layer}", (ours - theirs).abs().max().item(), TOLERANCE))
     print("\n".join(page.lines))
-    print(proof(f"the attention of block {layer}", (ours - theirs).abs().max().item(), TOLERANCE))
 
 
 def chosen(number: int, count: int, kind: str) -> int:
@@ -179,15 +146,11 @@ def lesson(page: Page, x: "Tensor", attention: Any, step: Steps, labels: Sequenc
 
 
 def build_parser() -> Parser:
-    """The command line of this script; the hand and the model compute on the CPU."""
-    parser = Parser(PURPOSE, EXAMPLES)
-    add_prompt(parser)
-    group = parser.add_argument_group("model")
-    add_model_name(group)
+    """The command line of this script."""
+    parser = lesson_parser(PURPOSE, EXAMPLES)
+    group = parser.add_argument_group("attention")
     group.add_argument("--layer", type=whole_number, metavar="K", help="the block to rebuild (the middle one)")
     group.add_argument("--head", type=whole_number, default=1, metavar="N", help="the head of steps 2 and 3 (1)")
-    add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", device_map=None, dtype="float32")
     return parser
 
 

@@ -2,7 +2,7 @@
 
 The numbers follow from the four configurations alone, without any weights, and are compared with transformers'
 own models, built without weights too. The tokenizer is the one of --model: gpt2's if it is in the cache, else the
-bundled model's.
+bundled model's. How it builds a word, and how it learnt to, is in layer_decoding/byte_pairs.py.
 
     V vocabulary   C context   L layers   D hidden width
 
@@ -11,18 +11,17 @@ bundled model's.
     python gpt2_facts_demo.py --train-bpe               a byte-pair tokenizer learning from three words
 """
 
-import json
 import sys
 from argparse import Namespace
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.arguments import Parser, add_model_name, add_screen_options, read_prompt
+from layer_decoding.byte_pair_lesson import show_building, show_learning
 from layer_decoding.command import load, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.lesson import Page, token_labels
+from layer_decoding.lesson import token_labels
+from layer_decoding.lesson_page import Page
 from layer_decoding.pieces import Pieces
 from layer_decoding.terminal import terminal_of
 
@@ -44,9 +43,6 @@ python gpt2_facts_demo.py --model mini --bpe " unbelievable"
 python gpt2_facts_demo.py --train-bpe
 """
 
-Pair = tuple[str, str]
-Step = tuple[Pair, int, list[list[str]]]  # a merge, its rank or count, and the words as symbols after it
-
 
 def parameters(config: "GPT2Config") -> dict[str, int]:
     """How many parameters each part has; the unembedding is the token embeddings once more, and adds none."""
@@ -58,42 +54,6 @@ def parameters(config: "GPT2Config") -> dict[str, int]:
         "MLP": L * ((D * 4 * D + 4 * D) + (4 * D * D + D)),
         "layer norms": (2 * L + 1) * 2 * D,
     }
-
-
-def merge(symbols: Sequence[str], pair: Pair) -> list[str]:
-    """Symbols with a pair made one wherever it occurs, from the left.
-
-    >>> merge(["a", "a", "a", "b"], ("a", "a"))
-    ['aa', 'a', 'b']
-    """
-    merged: list[str] = []
-    for symbol in symbols:
-        if merged and (merged[-1], symbol) == pair:
-            merged[-1] += symbol
-        else:
-            merged.append(symbol)
-    return merged
-
-
-def build(symbols: list[str], ranks: Mapping[Pair, int]) -> Iterator[Step]:
-    """Byte-pair encoding of one word: as long as there is a pair that can merge, the one learnt first does."""
-    while known := [pair for pair in pairwise(symbols) if pair in ranks]:
-        pair = min(known, key=ranks.__getitem__)
-        symbols = merge(symbols, pair)
-        yield pair, ranks[pair], [symbols]
-
-
-def learn(counts: Mapping[str, int]) -> Iterator[Step]:
-    """Byte-pair learning: the most frequent pair becomes a symbol; of equals the first met, reading from the left."""
-    words = {word: list(word) for word in counts}
-    while any(len(symbols) > 1 for symbols in words.values()):
-        seen: Counter[Pair] = Counter()
-        for word, symbols in words.items():
-            for pair in pairwise(symbols):
-                seen[pair] += counts[word]
-        pair = max(seen, key=seen.__getitem__)
-        words = {word: merge(symbols, pair) for word, symbols in words.items()}
-        yield pair, seen[pair], list(words.values())
 
 
 def show_family(page: Page) -> None:
@@ -148,77 +108,13 @@ def show_tokens(page: Page, loaded: "LoadedModel") -> None:
     )
 
 
-def show_merges(page: Page, text: str, loaded: "LoadedModel") -> None:
-    """The merges that build a text's tokens, by the tokenizer's own list, and that its own ids come out."""
-    tokenizer: Any = loaded.tokenizer
-    backend, pieces = tokenizer.backend_tokenizer, Pieces(tokenizer)
-    model = json.loads(backend.to_str())["model"]
-    if model["type"] != "BPE" or not pieces.byte_level:
-        raise LayerDecodingError(
-            f"The tokenizer of {loaded.name} is not byte-level BPE as GPT-2's is; give a GPT-2, such as --model mini."
-        )
-    pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-    ranks = {(left, right): rank for rank, (left, right) in enumerate(pairs, 1)}
-
-    def said(symbols: Sequence[str]) -> str:
-        return " ".join(token_labels(pieces, tokenizer.convert_tokens_to_ids(list(symbols)), page.terminal.glyphs))
-
-    page.say("A text is first cut into words, each with the space before it.")
-    page.say(f"Of all neighbours that are among the {len(ranks):,} merges, the pair learnt first merges; then again.")
-    ids: list[int] = []
-    for word, _ in backend.pre_tokenizer.pre_tokenize_str(text):
-        symbols, table = list(word), [("learnt", "merge", "word so far"), ("", "", said(word))]
-        for pair, rank, (merged,) in build(symbols, ranks):
-            symbols = merged
-            table.append((f"{rank:,}", said(pair), said(symbols)))
-        page.heading(said(word).replace(" ", ""))
-        page.listing(table)
-        ids += tokenizer.convert_tokens_to_ids(symbols)
-    own = tokenizer.encode(text, add_special_tokens=False)
-    if ids != own:
-        raise LayerDecodingError(
-            f"The merges lead to the ids {ids}, but the tokenizer of {loaded.name} says {own}: the text holds a "
-            "special token, which no merge builds, or the tokenizer changes texts first; try another word."
-        )
-    page.heading(f"ids {' '.join(map(str, ids))}: the same as the tokenizer's own")
-
-
-def show_learning(page: Page) -> None:
-    """Learning from a few counted words; what was learnt, on words that were not among them."""
-    from tokenizers import Tokenizer
-    from tokenizers.models import BPE
-
-    steps = list(learn(COUNTS))
-    page.heading("Learning merges from " + ", ".join(f"{word} {count}" for word, count in COUNTS.items()))
-    page.say(
-        "The most frequent pair becomes one symbol. Of equally frequent pairs it is the one met first from the left."
-    )
-    table = [("merge", "count", "words so far"), ("", "", " | ".join(map(" ".join, COUNTS)))]
-    table += [(" ".join(pair), str(count), " | ".join(map(" ".join, words))) for pair, count, words in steps]
-    page.listing(table)
-    ranks = {pair: rank for rank, (pair, *_) in enumerate(steps)}
-    ours = {
-        word: [[list(word)], *(words for *_, words in build(list(word), ranks))][-1][0] for word in (*COUNTS, *UNSEEN)
-    }
-    symbols = dict.fromkeys([*"".join(ours), *map("".join, ranks)])
-    library = Tokenizer(BPE({symbol: i for i, symbol in enumerate(symbols)}, list(ranks)))
-    theirs = {word: library.encode(word).tokens for word in ours}
-    if ours != theirs:
-        raise LayerDecodingError(f"By hand the words are {ours}, by the tokenizers library {theirs}; they must agree.")
-    page.say("Words it has not seen: " + ", ".join(f"{word} is {' '.join(ours[word])}" for word in UNSEEN) + ".")
-    page.say(
-        "GPT-2 starts from the 256 bytes, not letters, and learnt 50,000 merges: with <|endoftext|> 50,257 tokens."
-    )
-    page.heading("The tokenizers library, given these merges, cuts all of these words the same way")
-
-
 def show(args: Namespace) -> None:
     """The family and the tokenizer, or one of the two lessons on byte-pair encoding."""
     page = Page(terminal_of(sys.stdout, args.color, args.width))
     if args.bpe == "":
         raise UsageError("The word for --bpe is empty; give one, such as --bpe unbelievable.")
     if args.train_bpe:
-        show_learning(page)
+        show_learning(page, COUNTS, UNSEEN)
     else:
         from layer_decoding.hub import find_cached
 
@@ -227,7 +123,7 @@ def show(args: Namespace) -> None:
             args.model = "mini"  # a tokenizer is not worth a download of weights
         loaded = load(args)
         if text is not None:
-            show_merges(page, text, loaded)
+            show_building(page, text, loaded)
         else:
             show_family(page)
             show_tokens(page, loaded)

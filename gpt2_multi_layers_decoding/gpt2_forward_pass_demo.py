@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from math import inf, pi, sqrt
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import Parser, add_model_name, add_prompt, add_screen_options
 from layer_decoding.command import prompt_of, run
-from layer_decoding.lesson import Page, Steps, load_gpt2, proof, token_labels
+from layer_decoding.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
+from layer_decoding.lesson_page import Page
 from layer_decoding.pieces import Pieces, escape
 from layer_decoding.terminal import terminal_of
 
@@ -130,9 +130,9 @@ def show(args: Namespace) -> None:
     describe(page, step, prompt_ids, pieces)
     likeliest = p.sort(descending=True, stable=True).indices[:5].tolist()
     choice(page, prompt, likeliest, p[likeliest].tolist(), pieces)
-    page.heading("The proof, in float64 by hand as in the model, so that no rounding is in the way")
+    page.heading(IN_FLOAT64)
+    page.lines.append(proof("model(...).logits", (logits - theirs).abs().max().item(), TOLERANCE))
     print("\n".join(page.lines))
-    print(proof("model(...).logits", (logits - theirs).abs().max().item(), TOLERANCE))
 
 
 def describe(page: Page, step: Steps, ids: Sequence[int], pieces: Pieces) -> None:
@@ -166,19 +166,9 @@ def choice(page: Page, prompt: str, ids: Sequence[int], probabilities: Sequence[
     page.say(escape(prompt, glyphs.newline) + escape(pieces.of(ids[:1])[0], glyphs.newline))
 
 
-def build_parser() -> Parser:
-    """The command line of this script; the hand and the model compute on the CPU."""
-    parser = Parser(PURPOSE, EXAMPLES)
-    add_prompt(parser)
-    add_model_name(parser.add_argument_group("model"))
-    add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", device_map=None, dtype="float32")
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; return its exit code."""
-    return run(build_parser(), show, argv)
+    return run(lesson_parser(PURPOSE, EXAMPLES), show, argv)
 
 
 if __name__ == "__main__":

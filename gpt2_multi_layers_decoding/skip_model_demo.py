@@ -2,7 +2,8 @@
 
 What comes after "ran" is decided by a word far back, "program" or "battery". Pairs of the newest word and any
 earlier one (second order, with skips) find it, but all the other pairs vote too. A mask that keeps the pairs that
-tell is what attention is; making pairs of what was kept is what the MLP does.
+tell is what attention is; making pairs of what was kept is what the MLP does. The counting is in
+layer_decoding/word_votes.py.
 
 The idea, and the road from counting words to attention, are Brandon Rohrer's ("Transformers from Scratch", 2021).
 
@@ -13,68 +14,39 @@ The idea, and the road from counting words to attention, are Brandon Rohrer's ("
 
 import sys
 from argparse import Namespace
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
-from fractions import Fraction
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from layer_decoding.arguments import Parser, add_screen_options
 from layer_decoding.command import run
-from layer_decoding.lesson import Page, Steps, proof
+from layer_decoding.lesson import Steps, proof
+from layer_decoding.lesson_page import Page
 from layer_decoding.terminal import terminal_of
+from layer_decoding.word_votes import (
+    Feature,
+    Table,
+    Votes,
+    Words,
+    beginnings,
+    newest,
+    pairs_of,
+    telling,
+    transitions,
+    vote,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Words = Sequence[str]
-Feature = tuple[str, ...]  # the newest words, or a pair: an earlier word and the newest
-Votes = dict[str, Fraction]  # for each word that could come next
-Table = dict[Feature, Votes]
 
 SENTENCES = (
     "Check the program log and find out whether it ran please.",
     "Check the battery log and find out whether it ran down please.",
 )
 TEXTS: list[Words] = [sentence.lower().rstrip(".").split() for sentence in SENTENCES]
-BEGINNINGS = [(words[:at], words[at]) for words in TEXTS for at in range(1, len(words))]  # and what came next
 VOCABULARY = sorted({word for words in TEXTS for word in words})
 HARD = [words[: words.index("ran") + 1] for words in TEXTS]  # the two places at which it is hard to go on
 PURPOSE = "The smallest model that needs attention: counted, then as matrices."
 EXAMPLES = "python skip_model_demo.py"
-
-
-def newest(order: int) -> Callable[[Words], list[Feature]]:
-    """The one feature of a Markov model: the newest `order` words."""
-    return lambda so_far: [tuple(so_far[-order:])]
-
-
-def pairs_of(so_far: Words) -> list[Feature]:
-    """The P - 1 features of second order with skips: each earlier word with the newest."""
-    return [(earlier, so_far[-1]) for earlier in so_far[:-1]]
-
-
-def transitions(features: Callable[[Words], list[Feature]]) -> Table:
-    """How often each word came next after each feature, as shares: the votes of a row add up to 1."""
-    counts: dict[Feature, Counter[str]] = defaultdict(Counter)
-    for so_far, following in BEGINNINGS:
-        for feature in features(so_far):
-            counts[feature][following] += 1
-    return {key: {word: Fraction(n, row.total()) for word, n in row.items()} for key, row in counts.items()}
-
-
-def vote(features: Sequence[Feature], table: Table, kept: Collection[Feature]) -> Votes:
-    """The votes of those features that are kept, added up."""
-    total: Votes = defaultdict(Fraction)
-    for feature in features:
-        for word, share in table[feature].items() if feature in kept else ():
-            total[word] += share
-    return total
-
-
-def telling(pairs: Table) -> list[Feature]:
-    """The informative pairs: those whose votes are not just the votes of their newest word."""
-    alone = transitions(newest(1))
-    return [pair for pair, votes in pairs.items() if votes != alone[pair[1:]]]
 
 
 def matrices_of(pairs: Table, kept: Collection[Feature]) -> "tuple[Tensor, Tensor, Tensor]":
@@ -88,21 +60,20 @@ def matrices_of(pairs: Table, kept: Collection[Feature]) -> "tuple[Tensor, Tenso
     for unit, ((earlier, last), votes) in enumerate(pairs.items()):
         w_1[place(last), unit] = w_1[V + place(earlier), unit] = 1
         for word, share in votes.items():
-            w_2[unit, place(word)] = float(share)
+            w_2[unit, place(word)] = share
     return m, w_1, w_2
 
 
 def block(x: "Tensor", m: "Tensor", w_1: "Tensor", w_2: "Tensor", step: Steps) -> "tuple[Tensor, Tensor]":
     """Words as rows of one 1, x [P, V], all different: the scores of the earlier ones and the votes for the next."""
-    V = x.shape[1]
+    import torch
+
     step("x = the words, a 1 in each row", x, "P V")
     scores = x[-1] @ m @ x[:-1].T
     step("scores = x[-1] @ m @ x[:-1].T", scores, "P-1")
     taken = scores @ x[:-1]
     step("taken = scores @ x[:-1]", taken, "V")
-    stream = x.new_zeros(2 * V)
-    stream[:V] += x[-1]
-    stream[V:] += taken
+    stream = torch.cat([x[-1], taken])
     step("stream = x[-1], and in places of its own taken", stream, "2V")
     hidden = (stream @ w_1 - 1).relu()
     step("hidden = relu(stream @ w_1 - 1)", hidden, "N")
@@ -119,38 +90,46 @@ def run_block(so_far: Words, pairs: Table, kept: Collection[Feature]) -> "tuple[
     step = Steps(P=len(so_far), V=V, N=len(pairs), **{"P-1": len(so_far) - 1, "2V": 2 * V})
     x = torch.eye(V)[[VOCABULARY.index(word) for word in so_far]]
     scores, votes = block(x, *matrices_of(pairs, kept), step)
-    return scores, {word: Fraction(n) for word, n in zip(VOCABULARY, votes.tolist(), strict=True) if n}, step
+    return scores, {word: n for word, n in zip(VOCABULARY, votes.tolist(), strict=True) if n}, step
 
 
-def difference(pairs: Table, kept: Collection[Feature]) -> Fraction:
+def difference(pairs: Table, kept: Collection[Feature]) -> float:
     """The most that a vote of the block is from the counted one, at any place of both sentences."""
-    gaps = [Fraction(0)]
-    for so_far, _ in BEGINNINGS:
+    gaps = [0.0]
+    for so_far, _ in beginnings(TEXTS):
         counted, (_, ours, _) = vote(pairs_of(so_far), pairs, kept), run_block(so_far, pairs, kept)
-        gaps += [abs(ours.get(word, Fraction(0)) - counted[word]) for word in VOCABULARY]
+        gaps += [abs(ours.get(word, 0) - counted.get(word, 0)) for word in VOCABULARY]
     return max(gaps)
 
 
 def told(votes: Votes) -> str:
     """Votes for the words that follow at the hard places, most first.
 
-    >>> told({"down": Fraction(4), "please": Fraction(5)})
+    >>> told({"down": 4.0, "please": 5.0})
     'please 5, down 4'
     """
-    both = {"please": Fraction(0), "down": Fraction(0)} | votes
-    return ", ".join(f"{word} {float(n):g}" for word, n in sorted(both.items(), key=lambda item: -item[1]))
+    both = {"please": 0.0, "down": 0.0} | votes
+    return ", ".join(f"{word} {n:g}" for word, n in sorted(both.items(), key=lambda item: -item[1]))
 
 
 def show(args: Namespace) -> None:
-    """Count, mask, do the same with matrices; print; compare."""
+    """Count, mask, do the same with matrices; compare; print."""
     page = Page(terminal_of(sys.stdout, args.color, args.width))
-    dots, V, pairs = page.terminal.glyphs.dots, len(VOCABULARY), transitions(pairs_of)
-    kept, words = telling(pairs), HARD[0]
+    pairs, kept = transitions(TEXTS, pairs_of), telling(TEXTS)
     for sentence in SENTENCES:
         page.say(sentence)
+    show_counting(page, pairs, kept)
+    show_block(page, pairs, kept)
+    page.heading("The proof: all places in both sentences, with the mask and without")
+    page.lines.append(proof("counting", max(difference(pairs, kept), difference(pairs, pairs)), 0))
+    print("\n".join(page.lines))
 
+
+def show_counting(page: Page, pairs: Table, kept: Collection[Feature]) -> None:
+    """The newest words alone, all pairs, and the pairs that tell."""
+    dots, V, words = page.terminal.glyphs.dots, len(VOCABULARY), HARD[0]
     page.heading("1 The newest words alone")
-    orders = {order: transitions(newest(order))[tuple(words[-order:])] for order in range(1, len(words))}
+    orders = {order: transitions(TEXTS, newest(order))[tuple(words[-order:])] for order in range(1, len(words))}
     enough = min(order for order, votes in orders.items() if len(votes) == 1)
     page.say(f"After the newest {enough - 1} words the votes are {told(orders[enough - 1])}; after {enough}:")
     page.say(f"{dots}{' '.join(words[-enough:])}: {told(orders[enough])}.")
@@ -159,7 +138,7 @@ def show(args: Namespace) -> None:
     page.heading("2 Pairs: the newest word with each earlier one")
     page.say('How often each word came next in the two sentences, after each pair that ends in "ran":')
     rows = [(pair, votes) for pair, votes in pairs.items() if pair[1] == "ran"]
-    cells = [(", ".join(pair), *(f"{float(votes.get(w, 0)):g}" for w in ("please", "down"))) for pair, votes in rows]
+    cells = [(", ".join(pair), *(f"{votes.get(word, 0):g}" for word in ("please", "down"))) for pair, votes in rows]
     page.table([("pair", "please", "down"), *cells], numbers=True)
     page.say(f"{' '.join(words)}{dots}: {len(words) - 1} pairs vote {told(vote(pairs_of(words), pairs, pairs))}.")
 
@@ -170,6 +149,9 @@ def show(args: Namespace) -> None:
     for words in HARD:
         page.say(f"{' '.join(words)}{dots}: {told(vote(pairs_of(words), pairs, kept))}.")
 
+
+def show_block(page: Page, pairs: Table, kept: Collection[Feature]) -> None:
+    """Every step of the block, and what it makes of the two hard places."""
     page.heading("4 The same as matrices: the two halves of a block")
     page.say(
         f"m has a row for the newest word, a column for an earlier one, and {len(kept)} ones: the pairs that tell. "
@@ -184,9 +166,6 @@ def show(args: Namespace) -> None:
         "The first half is attention: m is what the newest word asks for, and the earlier ones answer to. The second "
         "is the MLP. GPT-2 learns both; it has w_q @ w_k.T for m, and a softmax to make scores shares of 1."
     )
-    page.heading("The proof: all places in both sentences, with the mask and without")
-    print("\n".join(page.lines))
-    print(proof("counting", float(max(difference(pairs, kept), difference(pairs, pairs))), 0))
 
 
 def build_parser() -> Parser:

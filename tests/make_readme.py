@@ -1,4 +1,4 @@
-"""Make the outputs and pictures of the README and TEACHING.md again, from real runs on the bundled model.
+"""Make the outputs and pictures of the pages for readers again, from real runs on the bundled model.
 
     python tests/make_readme.py            rewrite them all
     python tests/make_readme.py --check    exit 1 if a block is not what its command prints today
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
 BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
 PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
-PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md")
+PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md", SOURCE / "README.vi.md", SOURCE / "README.zh.md")
 FAMILIES = re.compile(r"<!-- families -->\n(?P<table>.*?)<!-- /families -->", re.DOTALL)
 PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
@@ -44,7 +44,7 @@ def output_of(command: str, colour: str = "never") -> str:
 
 
 def remade(text: str) -> str:
-    """The README with every block as its command prints it now."""
+    """A page with every block as its command prints it now."""
     text = BLOCK.sub(
         lambda block: f"<!-- run: {block['command']} -->\n```text\n{output_of(block['command'])}```\n", text
     )

@@ -1,4 +1,4 @@
-"""The README's own words run: its Python example, its commands; and what a wheel must carry is there."""
+"""The pages' own words: the Python example, the outputs, the links; and what a wheel must carry is there."""
 
 import importlib.metadata
 import re
@@ -10,16 +10,28 @@ import pytest
 
 import make_readme
 
-BLOCKS = [block for page in make_readme.PAGES for block in make_readme.BLOCK.finditer(page.read_text("utf-8"))]
+FOUND = [block for page in make_readme.PAGES for block in make_readme.BLOCK.finditer(page.read_text("utf-8"))]
+BLOCKS = list({block[0]: block for block in FOUND}.values())  # the languages share some
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
 def test_python_example_runs(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(EXAMPLES[0], "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(re.findall(r"^\d+ ", "\n".join(lines), re.MULTILINE)) == 12
-    assert len(example.strip().splitlines()) <= 6
+    assert len(EXAMPLES[0].strip().splitlines()) <= 6
+
+
+def test_notebook_cells_print_what_is_beside_them(capsys):
+    """One after the other, as in a notebook; what a line prints stands after it, as a comment."""
+    cells = "".join(EXAMPLES[1:])
+    said = re.findall(r"^print\(.*\)  # (.+)$", cells, re.MULTILINE)
+    exec(compile(cells, "README.md", "exec"), {})
+    assert len(said) == 6
+    assert capsys.readouterr().out.splitlines() == said
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["command"].removeprefix("python ")[:70])
@@ -33,16 +45,30 @@ def test_outputs_are_what_the_commands_print(block, capsys, monkeypatch):
     assert same >= 0.8 * max(len(printed), len(written))
 
 
-def test_links_lead_somewhere():
-    anchors = {
-        re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-")
-        for title in re.findall(r"^#+ (.+)$", README, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif not target.startswith("http"):
-            assert (Path(__file__).parent.parent / target).exists(), target
+def anchors_of(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", make_readme.PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert targets
+    for target in targets:
+        if not target.startswith("http"):
+            file, _, anchor = target.partition("#")
+            there = page.parent / file if file else page
+            assert there.exists(), target
+            assert not anchor or anchor in anchors_of(there), target
+
+
+def test_the_page_in_every_language_leads_to_the_others():
+    pages = [page for page in make_readme.PAGES if page.name.startswith("README")]
+    for page in pages:
+        first, *_ = page.read_text(encoding="utf-8").splitlines()
+        linked = {(page.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", first)}
+        assert linked == {other.resolve() for other in pages if other != page}
 
 
 def test_requirements_are_the_declared_ones():

@@ -1,6 +1,7 @@
 """The scripts that teach: what each builds by hand against the real thing, its numbers by hand, and its screen."""
 
 import copy
+import doctest
 import io
 import re
 import subprocess
@@ -22,7 +23,9 @@ import gpt2_facts_demo as facts
 import gpt2_forward_pass_demo as forward
 import skip_model_demo as skip
 from conftest import SOURCE, random_gpt2
-from layer_decoding.lesson import Page, Steps, proof
+from layer_decoding import byte_pairs, word_votes
+from layer_decoding.lesson import Steps, proof
+from layer_decoding.lesson_page import Page
 from layer_decoding.terminal import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 
 IDS = [5, 17, 42, 8, 17, 3]
@@ -115,8 +118,8 @@ def test_forward_pass_ends_in_its_proof_and_the_greedy_token(run, mini, prompt_i
 
 def test_another_activation_is_noticed(run, loaded):
     loaded(random_gpt2(vocab_size=4096, activation_function="relu"))
-    code, _, err = run(forward)
-    assert code == 1
+    code, out, err = run(forward)
+    assert (code, out) == (1, "")
     assert re.fullmatch(r"error: By hand and model\(\.\.\.\)\.logits differ by up to .+ more than 0.0001: .+\.\n", err)
     assert run(attention)[0] == 0  # whose part is as it should be
 
@@ -205,7 +208,7 @@ def test_too_long_a_prompt_and_another_kind_of_model(run, loaded, mini, script):
 
 def test_votes_by_hand():
     """Nine pairs end in "ran": eight were seen in both sentences, half a vote each way; one in a single sentence."""
-    pairs = skip.transitions(skip.pairs_of)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
     half, one = Fraction(1, 2), Fraction(1)
     for word in ("check", "the", "log", "and", "find", "out", "whether", "it"):
         assert pairs[word, "ran"] == {"please": half, "down": half}
@@ -214,15 +217,15 @@ def test_votes_by_hand():
     program, battery = skip.HARD
     assert skip.vote(skip.pairs_of(program), pairs, pairs) == {"please": 5, "down": 4}
     assert skip.vote(skip.pairs_of(battery), pairs, pairs) == {"down": 5, "please": 4}
-    kept = skip.telling(pairs)
+    kept = skip.telling(skip.TEXTS)
     assert kept == [("program", "ran"), ("battery", "ran")]
     assert skip.vote(skip.pairs_of(program), pairs, kept) == {"please": 1}
     assert skip.vote(skip.pairs_of(battery), pairs, kept) == {"down": 1}
 
 
 def test_the_block_is_the_counting():
-    pairs = skip.transitions(skip.pairs_of)
-    kept = skip.telling(pairs)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
+    kept = skip.telling(skip.TEXTS)
     assert skip.difference(pairs, kept) == skip.difference(pairs, pairs) == 0
     scores, votes, _ = skip.run_block(skip.HARD[0], pairs, kept)
     assert scores.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
@@ -231,7 +234,7 @@ def test_the_block_is_the_counting():
 
 
 def test_a_wrong_weight_is_noticed(monkeypatch):
-    pairs = skip.transitions(skip.pairs_of)
+    pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
     matrices_of = skip.matrices_of
 
     def wrong(*arguments):
@@ -249,6 +252,13 @@ def test_skip_model_says_its_votes(run):
         assert line in out
     assert "13**8 = 815,730,721 runs of 8" in out
     assert out.endswith("Largest difference from counting: 0 (at most 0)\n")
+
+
+@pytest.mark.parametrize("module", [word_votes, byte_pairs], ids=lambda module: module.__name__)
+def test_worked_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert failed == 0
+    assert tried >= 4
 
 
 # ---------------------------------------------------------------- facts
@@ -296,8 +306,7 @@ def test_merges_are_the_tokenizers(mini_ranks, text):
     tokenizer, ranks = mini_ranks
     ids = []
     for word, _ in tokenizer.backend_tokenizer.pre_tokenizer.pre_tokenize_str(text):
-        *_, symbols = [list(word), *(symbols for _, _, (symbols,) in facts.build(list(word), ranks))]
-        ids += tokenizer.convert_tokens_to_ids(symbols)
+        ids += tokenizer.convert_tokens_to_ids(byte_pairs.encode(word, ranks))
     assert ids == tokenizer.encode(text, add_special_tokens=False)
 
 
@@ -329,7 +338,7 @@ def test_bpe_refuses(run, text, code, words):
 
 def test_learning_by_hand():
     """est is in 9 + 4 words; then finest 9 times, lowest 4, older 3; among equals from the left."""
-    steps = list(facts.learn(facts.COUNTS))
+    steps = list(byte_pairs.learn(facts.COUNTS))
     assert [(*pair, count) for pair, count, _ in steps] == [
         ("e", "s", 13),
         ("es", "t", 13),
@@ -350,7 +359,7 @@ def test_learning_by_hand():
 @given(st.dictionaries(st.text("abc", min_size=1, max_size=6), st.integers(1, 9), min_size=1, max_size=4))
 def test_what_is_learnt_is_the_most_frequent(counts):
     words = [list(word) for word in counts]
-    for pair, count, after in facts.learn(counts):
+    for pair, count, after in byte_pairs.learn(counts):
         seen = Counter()
         for symbols, times in zip(words, counts.values(), strict=True):
             for neighbours in pairwise(symbols):
@@ -358,6 +367,14 @@ def test_what_is_learnt_is_the_most_frequent(counts):
         assert seen[pair] == count == max(seen.values())
         words = after
     assert [symbols == [word] for symbols, word in zip(words, counts, strict=True)]
+
+
+def test_a_wrong_cut_is_noticed(run, monkeypatch):
+    """By hand the words come out as they should; the library is given something else to learn from."""
+    monkeypatch.setattr("layer_decoding.byte_pair_lesson.cut_by_library", lambda _, words: {w: list(w) for w in words})
+    code, out, err = run(facts, "--train-bpe")
+    assert (code, out) == (1, "")
+    assert "must agree" in err
 
 
 def test_train_bpe_on_the_screen(run):

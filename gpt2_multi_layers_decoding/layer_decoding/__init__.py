@@ -5,10 +5,10 @@ Python values; *rendering* (no torch) turns them into strings; only a script pri
 
     decoding    loading (checkpoint, devices, hub); lens, measures, greedy (record, shrinking), truncation;
                 generation, scoring, beam (beam_record, beam_lens); sampling (sampling_batch, drawing),
-                distribution; text_lens; training, corpus; memory
+                distribution; text_lens; byte_pairs, word_votes, attention_heads; training, corpus; memory
     results     results, beam_results, sampling_results, sampling_settings, text_results
     rendering   pieces, alignment, wrapping, cells; rows, table, steps, track, live; beam_rows, beam_tree;
-                sampling_rows, distribution_rows; text_rows; lesson
+                sampling_rows, distribution_rows; text_rows; lesson, lesson_page, byte_pair_lesson
     in files    documents and *_document, tidy, page (shading), plots, saving
     the shell   arguments, text_input, command, terminal, errors
 
