@@ -35,16 +35,7 @@ GRANITE = {
     "residual_multiplier": 0.7,
     "attention_multiplier": 0.4,
 }
-BART = {
-    "d_model": 32,
-    "decoder_layers": 4,
-    "decoder_attention_heads": 4,
-    "decoder_ffn_dim": 48,
-    "max_position_embeddings": CONTEXT,
-    "is_decoder": True,
-    "is_encoder_decoder": False,
-    "encoder_layers": 0,
-}
+
 EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 16}
 MAMBA2 = {
     "mamba_n_heads": 4,
@@ -61,6 +52,12 @@ LINEAR = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
 }
+
+# What is refused where blocks cannot be separated, where nothing can be read on from a cache, or where blocks hand on
+# more than one hidden state.
+CUTS = ("own", "beam, sampling on a layer", "embeddings", "truncation")
+CACHED = ("shared", "beam", "sampling", *CUTS)
+STREAMS = ("shared", "beam", "text", *CUTS)
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,12 @@ FAMILIES = (
     ),
     Family("Falcon, ALiBi", "falcon", "transformer.h", 46_688, LLAMA | {"alibi": True, "parallel_attn": False}),
     Family(
-        "MPT", "mpt", "transformer.blocks", 52_544, {"d_model": 32, "n_heads": 4, "n_layers": 4, "max_seq_len": CONTEXT}
+        "MPT",
+        "mpt",
+        "transformer.blocks",
+        52_544,
+        {"d_model": 32, "n_heads": 4, "n_layers": 4, "max_seq_len": CONTEXT},
+        refused=("own",),  # where there are as many heads as rows, its biases of heads pass for biases of rows
     ),
     Family("CodeGen", "codegen", "transformer.h", 56_417, GPT | {"rotary_dim": 4}),
     Family("GPT-BigCode, StarCoder", "gpt_bigcode", "transformer.h", 49_696, GPT),
@@ -215,6 +217,7 @@ FAMILIES = (
         | {"head_dim": 8, "sliding_window": 4, "final_logit_softcapping": 4.0}
         | {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 3, "laurel_rank": 4, "intermediate_size": [48] * 6}
         | {"activation_sparsity_pattern": [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]},
+        refused=STREAMS,
     ),
     Family(
         "Gemma 4",
@@ -226,6 +229,7 @@ FAMILIES = (
         | {"head_dim": 8, "sliding_window": 4, "final_logit_softcapping": 4.0}
         | UNTIED
         | {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 3},
+        refused=CUTS,
     ),
     Family("Phi", "phi", "model.layers", 31_905, LLAMA),
     Family("Phi-3, Phi-4", "phi3", "model.layers", 37_216, LLAMA | {"sliding_window": 4}),
@@ -303,9 +307,9 @@ FAMILIES = (
         "model.layers",
         27_840,
         LLAMA | {"attention_window_size": 4},
-        refused=("beam",),
+        refused=("beam", "sampling", *CUTS),
     ),
-    Family("GPT-1", "openai-gpt", "transformer.h", 55_968, GPT),
+    Family("GPT-1", "openai-gpt", "transformer.h", 55_968, GPT, refused=CACHED),
     Family("CTRL", "ctrl", "transformer.h", 33_281, GPT | {"dff": 48}),
     Family("Ministral 3", "ministral3", "model.layers", 37_216, LLAMA | {"head_dim": 8, "sliding_window": 4}),
     Family(
@@ -348,7 +352,7 @@ FAMILIES = (
     Family("NanoChat", "nanochat", "model.layers", 30_784, LLAMA),
     Family("DiffLlama", "diffllama", "model.layers", 37_344, LLAMA),
     Family(
-        "MiniMax", "minimax", "model.layers", 97_184, LLAMA | {"num_local_experts": 4, "head_dim": 8}, refused=("beam",)
+        "MiniMax", "minimax", "model.layers", 97_184, LLAMA | {"num_local_experts": 4, "head_dim": 8}, refused=CACHED
     ),
     Family(
         "Nemotron-H",
@@ -378,7 +382,6 @@ FAMILIES = (
         LLAMA | EXPERTS | {"layer_types": ["conv", "full_attention"] * 2, "num_experts": 4, "num_dense_layers": 1},
     ),
     Family("BERT as a decoder", "bert", "bert.encoder.layer", 36_513, LLAMA | {"is_decoder": True}),
-    Family("BART's decoder", "bart", "model.decoder.layers", 52_448, BART),
 )
 
 

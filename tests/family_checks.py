@@ -134,23 +134,25 @@ def assert_measures_against_final(subject, row, ids):
 
 
 def beam(subject):
-    """The library's hypotheses on the whole model and on one cut off, each score that of a plain pass."""
-    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, layers=[subject.lower], lens=True)
-    assert search.hypotheses == search.layers[-1].hypotheses
-    assert [found.layer for found in search.layers] == [subject.lower, subject.layer_count]
-    for found in search.layers:
-        model = subject.cut(found.layer)
-        expected = reference.library_search(model, PROMPT, FEWER, num_beams=3, num_return_sequences=3)
-        assert [text.ids for text in found.hypotheses] == [ids for ids, _ in expected], f"layer {found.layer}"
-        for text in found.hypotheses:
-            logprobs = reference.text_logprobs(model, PROMPT, text.ids)
-            assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE), f"layer {found.layer}"
-            assert text.score == pytest.approx(sum(logprobs) / FEWER, abs=CLOSE)
-        assert list(found.greedy.ids) == subject.greedy(found.layer, FEWER)
+    """The library's hypotheses, each score that of a plain pass, and what every layer says along the best."""
+    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, lens=True)
+    assert_found(subject, subject.layer_count, search)
     best = [*PROMPT, *search.hypotheses[0].ids]
     assert [row.layer for row in search.lens] == list(subject.layers)
     for row in search.lens:
         assert list(row.ids) == subject.predictions(row.layer, best, len(PROMPT)).argmax(-1).tolist(), row.layer
+
+
+def assert_found(subject, layer, found):
+    """What a search found on a layer: texts, log-probabilities, scores, and the greedy text."""
+    model = subject.cut(layer)
+    expected = reference.library_search(model, PROMPT, FEWER, num_beams=3, num_return_sequences=3)
+    assert [text.ids for text in found.hypotheses] == [ids for ids, _ in expected], f"layer {layer}"
+    for text in found.hypotheses:
+        logprobs = reference.text_logprobs(model, PROMPT, text.ids)
+        assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE), f"layer {layer}"
+        assert text.score == pytest.approx(sum(logprobs) / FEWER, abs=CLOSE)
+    assert list(found.greedy.ids) == subject.greedy(layer, FEWER)
 
 
 def sampling(subject):
@@ -163,9 +165,18 @@ def sampling(subject):
         logprobs = reference.log_softmax64(logits)[range(FEWER), text.ids].tolist()
         assert text.token_logprob_nats == pytest.approx(logprobs, abs=CLOSE)
         assert text.entropy_bits == pytest.approx(reference.entropy_bits64(logits).tolist(), abs=CLOSE)
-    for layer, model in ((subject.lower, truncate(subject.model, subject.lower)), (subject.layer_count, subject.model)):
-        cold = sample(model, PROMPT, FEWER, temperature=0).samples[0]
-        assert list(cold.ids) == subject.greedy(layer, FEWER), f"layer {layer}"
+    cold = sample(subject.model, PROMPT, FEWER, temperature=0).samples[0]
+    assert list(cold.ids) == subject.greedy(subject.layer_count, FEWER)
+
+
+def on_a_layer(subject):
+    """Beam search and sampling on the model cut off after a block."""
+    layer = subject.lower
+    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, layers=[layer])
+    assert [found.layer for found in search.layers] == [layer, subject.layer_count]
+    assert_found(subject, layer, search.layers[0])
+    cold = sample(truncate(subject.model, layer), PROMPT, FEWER, temperature=0).samples[0]
+    assert list(cold.ids) == subject.greedy(layer, FEWER)
 
 
 def text(subject):
@@ -195,16 +206,26 @@ def truncation(subject):
     model = subject.model
     before, configuration = reference.text_logits(model, PROMPT), model.config.to_dict()
     for layer in subject.layers:
+        if not subject.has_cache(layer):
+            with pytest.raises(LayerDecodingError):
+                truncate(model, layer)
+            continue
         view = truncate(model, layer)
         expected = reference.text_logits(subject.cut(layer), PROMPT)
         assert torch.allclose(reference.text_logits(view, PROMPT), expected, atol=1e-4), f"layer {layer}"
         assert Subject(view, subject.blocks).layer_count == view.config.num_hidden_layers == layer
-        continued = reference.greedy(view, PROMPT, FEWER, use_cache=subject.has_cache(layer))
-        assert continued == subject.greedy(layer, FEWER), f"layer {layer}"
+        assert reference.greedy(view, PROMPT, FEWER) == subject.greedy(layer, FEWER), f"layer {layer}"
     assert torch.equal(reference.text_logits(model, PROMPT), before)
     assert model.config.to_dict() == configuration
     assert len(model.get_submodule(subject.blocks)) == subject.layer_count
 
 
-COLUMNS = {"shared": shared, "own": own, "beam": beam, "sampling": sampling, "text": text}
+COLUMNS = {
+    "shared": shared,
+    "own": own,
+    "beam": beam,
+    "sampling": sampling,
+    "beam, sampling on a layer": on_a_layer,
+    "text": text,
+}
 CHECKS = COLUMNS | {"embeddings": embeddings, "truncation": truncation}

@@ -115,6 +115,7 @@ def llama_file(path):
             tensors[f"blk.{layer}.{theirs}.weight"] = weight
     writer = writer_of(path, "llama", config)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_head_count_kv(HEADS)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10_000.0)
     finish(writer, tensors)

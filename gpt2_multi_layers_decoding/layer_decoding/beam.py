@@ -12,7 +12,7 @@ import torch
 from layer_decoding.beam_lens import layer_choices
 from layer_decoding.beam_record import SearchRecord, trace_of_one_beam
 from layer_decoding.beam_results import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
-from layer_decoding.caching import check_copyable
+from layer_decoding.caching import check_copyable, refusing
 from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError, is_out_of_memory
 from layer_decoding.generation import end_ids, neutral_generation
@@ -197,7 +197,8 @@ class _Searcher:
         """
         ends = end_ids(model)
         cache, self.cache = self.cache, None
-        logprobs = texts_logprobs(model, self.prompt, texts, cache)
+        with refusing(model, "be read on from a cache"):
+            logprobs = texts_logprobs(model, self.prompt, texts, cache)
         return [
             ScoredText(ids, tuple(nats), finished=ids[-1] in ends) for ids, nats in zip(texts, logprobs, strict=True)
         ]

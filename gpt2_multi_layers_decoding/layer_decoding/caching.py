@@ -4,11 +4,13 @@ The cache holds each block's keys and values or, in recurrent blocks, a state.
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.errors import LayerDecodingError
+from layer_decoding.errors import LayerDecodingError, is_out_of_memory
 from layer_decoding.limits import layer_count, text_config
 
 if TYPE_CHECKING:
@@ -68,5 +70,22 @@ def check_separable(model: "PreTrainedModel") -> None:
     if getattr(text_config(model.config), "num_kv_shared_layers", 0):
         raise LayerDecodingError(
             f"The blocks of {type(model).__name__} share keys and values, so it cannot be cut off after one of them, "
-            f"nor give each layer a text of its own; {WAYS_OUT}."
+            "nor give each layer a text of its own; keep to the shared context and to the whole model."
         )
+
+
+@contextmanager
+def refusing(model: "PreTrainedModel", what: str, ways_out: str = WAYS_OUT) -> Iterator[None]:
+    """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
+
+    Raises:
+        LayerDecodingError: with the type of error.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise LayerDecodingError(
+            f"{type(model).__name__} cannot {what} ({type(error).__name__}); {ways_out}."
+        ) from error

@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Protocol, get_args
 
 import torch
 
-from layer_decoding.caching import check_cached, check_copyable, check_separable, new_cache, read_on, repeat_rows
+from layer_decoding.caching import (
+    check_cached,
+    check_copyable,
+    check_separable,
+    new_cache,
+    read_on,
+    refusing,
+    repeat_rows,
+)
 from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError
 from layer_decoding.generation import end_ids
-from layer_decoding.lens import Lens, block_outputs, check_lens, check_near, find_lens, refusing, stacked
+from layer_decoding.lens import Lens, block_outputs, check_lens, check_near, find_lens, stacked
 from layer_decoding.limits import check_ids, check_lengths, select_layers
 from layer_decoding.measures import measure
 from layer_decoding.record import Record

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.caching import WAYS_OUT
+from layer_decoding.caching import WAYS_OUT, refusing
 from layer_decoding.devices import device_of
-from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.errors import LayerDecodingError
 from layer_decoding.heads import quick_head
 from layer_decoding.limits import layer_count
 from layer_decoding.views import set_forward, twin, view
@@ -87,7 +87,7 @@ def find_lens(model: "PreTrainedModel") -> Lens:
     path = max(lists, default="", key=lambda place: sum(weights.numel() for weights in lists[place].parameters()))
     base, below, _ = path.partition(".")
     if not count or not below or model.get_output_embeddings() is None:
-        raise LayerDecodingError(f"The lens finds no {count} blocks below a head in {_name(model)}; {WAYS_OUT}.")
+        raise LayerDecodingError(f"The lens finds no list of {count} blocks and a head in {_name(model)}; {WAYS_OUT}.")
     stand_in = StandIn(lists[path][0])
     reader = view(model, {path: torch.nn.ModuleList([stand_in.block]), **quick_head(model, _parts)})
     return Lens(model, model.get_submodule(base), lists[path], path, reader, stand_in)
@@ -193,21 +193,6 @@ def check_on(lens: Lens, ids: Sequence[int]) -> None:
         with block_outputs(lens) as outputs:
             answer: Any = lens.model(input_ids=few, use_cache=False)
         check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
-
-
-@contextmanager
-def refusing(model: "PreTrainedModel", what: str, ways_out: str = WAYS_OUT) -> Iterator[None]:
-    """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
-
-    Raises:
-        LayerDecodingError: with the type of error.
-    """
-    try:
-        yield
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise LayerDecodingError(f"{_name(model)} cannot {what} ({type(error).__name__}); {ways_out}.") from error
 
 
 def _name(model: "PreTrainedModel") -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from layer_decoding.caching import check_copyable, new_cache, read_on, repeat_rows
+from layer_decoding.caching import check_copyable, new_cache, read_on, refusing, repeat_rows
 from layer_decoding.devices import device_of
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.heads import quick_head
@@ -43,7 +43,8 @@ class Reading:
         self.model = view(model, quick_head(model, lambda rows: rows.split(HEAD_ROWS)))
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
-        self.logits = _next_logits(self.model, self.texts, self.cache)
+        with refusing(model, "be read on from a cache"):
+            self.logits = _next_logits(self.model, self.texts, self.cache)
 
 
 class Batch:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.caching import check_copyable, check_separable, new_cache, read_on
+from layer_decoding.caching import check_copyable, check_separable, new_cache, read_on, refusing
 from layer_decoding.devices import device_of
 from layer_decoding.errors import UsageError
-from layer_decoding.lens import Lens, block_outputs, check_near, find_lens, refusing
+from layer_decoding.lens import Lens, block_outputs, check_near, find_lens
 from layer_decoding.limits import text_config
 from layer_decoding.views import view
 
