@@ -273,3 +273,28 @@ def test_shipped_generation_settings_are_set_aside(tiny):
 
 def test_bundled_model_ships_no_settings(mini):
     assert settings_set_aside(mini.model) == {}
+
+
+# ---------------------------------------------------------------- sixteen bits
+
+
+@pytest.mark.parametrize("context", ["shared", "own"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_measures_of_sixteen_bit_models_are_in_float32(tiny, dtype, context):
+    """All probabilities of a step add up to 1 as nearly as float32 can; those of bfloat16 are off by a hundredth."""
+    decoding = decode_layers(tiny.to(dtype), PROMPT, 4, context=context, candidates=97)
+    for row in decoding.rows:
+        for step, candidates in enumerate(row.candidates):
+            probabilities = torch.tensor([each.probability for each in candidates], dtype=torch.float64)
+            assert float(probabilities.sum()) == pytest.approx(1, abs=1e-5)
+            entropy = float(-(probabilities * probabilities.log2()).nan_to_num().sum())
+            assert row.entropy_bits[step] == pytest.approx(entropy, abs=1e-4)
+
+
+@pytest.mark.parametrize("spoil", [lambda hidden: hidden.roll(1, 0), lambda hidden: hidden[:1].expand_as(hidden)])
+def test_own_context_is_refused_where_a_block_mixes_up_the_rows(tiny, spoil):
+    """A cut in the wrong place shows in the last row, which is compared with the model alone."""
+    block = tiny.transformer.h[1]
+    block.register_forward_pre_hook(lambda _, args: (spoil(args[0]), *args[1:]))
+    with pytest.raises(LayerDecodingError, match=r"in a batch that grows smaller is off by \d+\.\d%"):
+        decode_layers(tiny, PROMPT, 4, context="own")

@@ -180,8 +180,7 @@ class _OwnPath:
         self.left = self.stack.enter_context(leaving_rows(self.lens, self.decoded))
         with refusing(self.lens.model, "give each layer a text of its own", "use --context shared"):
             hidden = self.advance(ids)
-        last = f"The last row of {type(self.lens.model).__name__} in a batch that grows smaller"
-        check_near(self.lens.logits(hidden[-1:]), theirs, last)
+        check_near(self.lens, self.lens.logits(hidden[-1:]), theirs, "in a batch that grows smaller")
         return hidden
 
 

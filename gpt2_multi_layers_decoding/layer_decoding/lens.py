@@ -173,17 +173,19 @@ def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
         )
 
 
-def check_near(ours: torch.Tensor, theirs: torch.Tensor, what: str) -> None:
-    """Compare logits [1, V] that came about in two ways, a cache or a larger batch in one of them.
+def check_near(lens: Lens, ours: torch.Tensor, theirs: torch.Tensor, what: str) -> None:
+    """Compare logits [1, V] of a model that came about in two ways, a cache or a larger batch in one of them.
 
     The two round differently; where something is wrong, they are apart by about as much as they are large.
 
     Raises:
         LayerDecodingError: they are not near enough.
     """
-    gap = float((ours - theirs.float()).abs().max() / theirs.abs().max())
-    if not gap < (1e-3 if theirs.dtype == torch.float32 else 0.1):
-        raise LayerDecodingError(f"{what} is off by {gap:.1%}, so its numbers would be wrong; {WAYS_OUT}.")
+    gap = float((ours - theirs.float().to(ours.device)).abs().max() / theirs.abs().max())
+    if not gap < (1e-3 if lens.model.dtype == torch.float32 else 0.1):
+        raise LayerDecodingError(
+            f"{_name(lens.model)} {what} is off by {gap:.1%}, so its numbers would be wrong; {WAYS_OUT}."
+        )
 
 
 def check_on(lens: Lens, ids: Sequence[int]) -> None:

@@ -63,4 +63,4 @@ def _check_cut(lens: Lens, cut: "PreTrainedModel", layer: int) -> None:
         cache = new_cache(cut)
         for token in tokens.split(1, dim=1):
             logits = read_on(cut, token, cache).logits[:, -1]
-        check_near(lens.logits(outputs[layer]), logits, f"{type(lens.model).__name__}, cut after block {layer},")
+        check_near(lens, lens.logits(outputs[layer]), logits, f"cut after block {layer}")
