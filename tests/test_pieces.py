@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tokenizers import decoders
 
 from layer_decoding.pieces import Pieces, escape, join_bytes
 from layer_decoding.results import LayerDecoding, LayerRow
@@ -124,6 +125,16 @@ def test_a_sentencepiece_tokenizer():
         convert_ids_to_tokens=symbols.__getitem__,
     )
     assert Pieces(tokenizer).of(range(6)) == [" caf", "", "é", " ", "<0xzz>", r"\xE2"]
+
+
+def test_a_byte_level_token_with_a_character_outside_its_alphabet():
+    tokenizer = SimpleNamespace(
+        all_special_ids=[],
+        added_tokens_decoder={},
+        backend_tokenizer=SimpleNamespace(decoder=decoders.ByteLevel()),
+        convert_ids_to_tokens=["Ġcaf", "中"].__getitem__,
+    )
+    assert Pieces(tokenizer).of([0, 1]) == [" caf", "中"]
 
 
 # ---------------------------------------------------------------- nothing dangerous

@@ -46,7 +46,7 @@ class Pieces:
             return f"<{token}>".encode()
         if self.byte_level:
             table = _byte_of_character()
-            return bytes(table[character] for character in symbol)
+            return b"".join(bytes([table[c]]) if c in table else c.encode() for c in symbol)
         byte = _BYTE_TOKEN.fullmatch(symbol)
         return bytes([int(byte[1], 16)]) if byte else symbol.replace("\u2581", " ").encode()
 
