@@ -20,7 +20,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from layer_decoding.arguments import Parser, add_shell_options, read_prompt, whole_number
 from layer_decoding.command import notice, run
@@ -164,14 +164,18 @@ def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
     from tqdm import tqdm
 
     from layer_decoding.devices import pick_device
-    from layer_decoding.training import Recipe, build_model, train
+    from layer_decoding.training import Recipe, build_model, save_model, train
+    from layer_decoding.vocabulary import tokenizer_of
 
+    checkpoint = args.out / "checkpoint.safetensors"
     recipe = Recipe(**{name: getattr(args, name) for name in Recipe.__dataclass_fields__})
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LayerDecodingError(f"{args.out} cannot be made: {error.strerror}; choose another --out.") from None
-    tokenizer = tokenizer_of(args, data.texts)
+    if checkpoint.exists():
+        notice(args, f"Going on from {checkpoint}.")
+    tokenizer = tokenizer_of(args.out, data.texts, args.tokenizer, args.vocabulary, args.context)
     prepared = data.prepare(tokenizer, recipe)
     device, _ = pick_device(args.device)
     model = build_model(recipe, len(tokenizer), tokenizer.eos_token_id).to(device)
@@ -190,7 +194,7 @@ def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
             model,
             prepared.batches,
             recipe,
-            args.out / "checkpoint.safetensors",
+            checkpoint,
             share_done=share_done(args),
             on_step=on_step,
             on_checkpoint=on_checkpoint,
@@ -199,22 +203,8 @@ def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
         )
     if not taken:
         notice(args, f"{args.out} had gone as far before; raise --steps or --minutes, or name another --out.")
-    write_model(model, args.out)
+    save_model(model, args.out)
     print(f"Wrote {args.out}; open it with --model {args.out}/")
-
-
-def tokenizer_of(args: Namespace, texts: list[str]) -> Any:
-    """The tokenizer a checkpoint in the folder was made with, else one learnt from the texts and kept there."""
-    from transformers import PreTrainedTokenizerFast
-
-    from layer_decoding.vocabulary import train_tokenizer
-
-    if (args.out / "checkpoint.safetensors").exists() and (args.out / "tokenizer.json").exists():
-        notice(args, f"Going on from {args.out / 'checkpoint.safetensors'}.")
-        return PreTrainedTokenizerFast.from_pretrained(args.out, local_files_only=True)
-    tokenizer = train_tokenizer(texts, args.tokenizer, args.vocabulary, args.context)
-    tokenizer.save_pretrained(args.out)
-    return tokenizer
 
 
 def share_done(args: Namespace) -> "Callable[[Progress], float]":
@@ -227,12 +217,6 @@ def share_done(args: Namespace) -> "Callable[[Progress], float]":
 def step_count(args: Namespace) -> int | None:
     """The steps to train for; None when the minutes decide."""
     return None if args.minutes is not None else args.steps or DEFAULT_STEPS
-
-
-def write_model(model: Any, folder: Path) -> None:
-    """The trained weights in float16, under the names that GPT-2's own configuration has for what was used."""
-    model.config.activation_function = "gelu_new"
-    model.half().save_pretrained(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -144,9 +144,7 @@ def answer(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", quest
     from layer_decoding.greedy import decode_layers
     from layer_decoding.pieces import Pieces
 
-    prompt, context = prompt_of(tokenizer, question), model.config.n_positions
-    if len(prompt) >= context:
-        raise UsageError(f"The question has {len(prompt)} tokens and the context is {context}; ask a shorter one.")
-    last = model.config.num_hidden_layers
-    row = decode_layers(model, prompt, context - len(prompt), context="own", layers=[last], measures=False).final_row
+    prompt, last = prompt_of(tokenizer, question), model.config.num_hidden_layers
+    room = max(1, model.config.max_position_embeddings - len(prompt))
+    row = decode_layers(model, prompt, room, context="own", layers=[last], measures=False).final_row
     return Pieces(tokenizer).text(row.ids), row.finished

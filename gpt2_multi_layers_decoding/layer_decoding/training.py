@@ -76,6 +76,12 @@ def build_model(recipe: Recipe, vocabulary: int, end_id: int) -> Any:
     return model
 
 
+def save_model(model: Any, folder: Path) -> None:
+    """The trained weights in float16, under the names that GPT-2's own configuration has for what was used."""
+    model.config.activation_function = "gelu_new"
+    model.half().save_pretrained(folder)
+
+
 def build_optimizers(model: Any, learning_rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for embeddings, norms and biases."""
     matrices: list[torch.nn.Parameter] = []

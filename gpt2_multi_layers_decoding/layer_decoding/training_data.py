@@ -64,7 +64,7 @@ class Dialogues:
 
     def report(self, model: Any, tokenizer: Any) -> list[str]:
         """How many answers a trained model has by heart."""
-        pairs = encode_dialogues(tokenizer, self.dialogues, model.config.n_positions)
+        pairs = encode_dialogues(tokenizer, self.dialogues, model.config.max_position_embeddings)
         return [f"{len(pairs):,} dialogues, {_learnt(pairs):,} tokens scored", _recall(model, pairs)]
 
 

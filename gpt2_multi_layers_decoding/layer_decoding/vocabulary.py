@@ -6,14 +6,28 @@ from is cut into single characters first, and no merge reaches beyond one.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 END_OF_TEXT = "<|endoftext|>"
-SMALLEST_VOCABULARY = 257  # the bytes and end-of-text
 Kind = Literal["bpe", "characters"]
+
+
+def tokenizer_of(
+    folder: Path, texts: Iterable[str], kind: Kind, vocabulary: int, context: int
+) -> "PreTrainedTokenizerBase":
+    """The tokenizer that a folder's checkpoint was made with, else one learnt from the texts and kept there."""
+    from transformers import PreTrainedTokenizerFast
+
+    if (folder / "checkpoint.safetensors").exists() and (folder / "tokenizer.json").exists():
+        kept: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        return kept
+    tokenizer = train_tokenizer(texts, kind, vocabulary, context)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def train_tokenizer(texts: Iterable[str], kind: Kind, vocabulary: int, context: int) -> "PreTrainedTokenizerBase":
