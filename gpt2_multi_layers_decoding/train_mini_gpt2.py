@@ -11,7 +11,7 @@ folder it writes opens with every other script here as --model FOLDER. Run again
 A dialogue is a line of question, tab, answer. All of them are learnt; `--ask` answers greedily. As the PROMPT of
 another script the question does: the model begins its answer with the newline that it learnt to put between.
 
-    python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters --steps 300
+    python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters --steps 150
     python train_mini_gpt2.py --ask "How are you?"
     python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
@@ -40,7 +40,7 @@ EXAMPLES = """
 python train_mini_gpt2.py tales.txt --minutes 60
 python train_mini_gpt2.py tales.txt --steps 9000 --bfloat16 --compile
 python train_mini_gpt2.py tales.txt --score my_gpt2
-python train_mini_gpt2.py --dialogues talk.tsv --steps 300
+python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters
 python train_mini_gpt2.py --ask "How are you?"
 python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
@@ -68,7 +68,7 @@ def build_parser() -> Parser:
         "--tokenizer",
         choices=["bpe", "characters"],
         default="bpe",
-        help="characters: one a token, for Chinese, Thai … (bpe)",
+        help="characters: one a token, for Chinese, Thai, ... (bpe)",
     )
     for name, default in (("layers", 12), ("width", 192), ("heads", 3), ("context", 256), ("vocabulary", 4096)):
         shape.add_argument(f"--{name}", type=whole_number, default=default, metavar="N", help=f"({default})")

@@ -5,7 +5,7 @@ Python values; *rendering* (no torch) turns them into strings; only a script pri
 
     decoding    loading (checkpoint, devices, hub); lens, measures, greedy (record, shrinking), truncation;
                 generation, scoring, beam (beam_record, beam_lens); sampling (sampling_batch, drawing),
-                distribution; text_lens; training, corpus; memory
+                distribution; text_lens; training, training_data (corpus, dialogues), vocabulary; memory
     results     results, beam_results, sampling_results, sampling_settings, text_results
     rendering   pieces, alignment, wrapping, cells; rows, table, steps, track, live; beam_rows, beam_tree;
                 sampling_rows, distribution_rows; text_rows; lesson

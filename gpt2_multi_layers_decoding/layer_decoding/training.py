@@ -196,7 +196,6 @@ def train(
     """
     optimizers = build_optimizers(model, recipe.learning_rate)
     progress = load_checkpoint(checkpoint, model, optimizers, recipe) if checkpoint.exists() else Progress()
-
     first = progress.step
 
     def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
