@@ -76,9 +76,9 @@ def test_ask_prints_the_answer_alone(folder, capsys, question, expected):
 
 
 @pytest.mark.slow
-def test_the_default_shape_learns_them_too(tmp_path, capsys):
+def test_twelve_layers_learn_them_too(tmp_path, capsys):
     """The README's command, and every answer as it is printed."""
-    options = ["--tokenizer=characters", "--steps=150", "--device=cpu"]
+    options = ["--tokenizer=characters", "--width=96", "--steps=200", "--device=cpu"]
     assert train_mini_gpt2.main(["--dialogues", str(SAMPLE), "--out", str(tmp_path), *options]) == 0
     capsys.readouterr()
     for question, expected in PAIRS:
