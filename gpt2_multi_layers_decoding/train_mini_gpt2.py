@@ -16,6 +16,7 @@ another script the question does: the model begins its answer with the newline t
     python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -95,6 +96,9 @@ def show(args: Namespace) -> None:
     if args.ask is not None:
         ask(args)
         return
+    if args.dialogues:
+        # Steps are short: threads that spin while they wait make each three times as long on a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     notice(args, f"Reading {args.text or args.dialogues} …")
     from layer_decoding.training_data import Dialogues, Documents
 
