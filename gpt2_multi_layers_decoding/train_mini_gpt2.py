@@ -1,42 +1,63 @@
-"""Train a small GPT-2 of your own: a byte-level BPE tokenizer and a model, from one text file.
+"""Train a small GPT-2 of your own, tokenizer and model, from one text or from questions and answers.
 
 Prints the size of the data and of the model, then a progress bar with the training loss and, at each
-checkpoint, the loss on held-out documents in bits per byte. The folder it writes opens with every other
-script here as --model FOLDER. Run again, it goes on from its last checkpoint.
+checkpoint, the loss on held-out documents in bits per byte, or how many of the answers come out exactly. The
+folder it writes opens with every other script here as --model FOLDER. Run again, it goes on from its last checkpoint.
 
     python train_mini_gpt2.py tales.txt --minutes 60            as far as an hour goes
     python train_mini_gpt2.py tales.txt --steps 3000 --seed 1   the same model every time on one machine
     python train_mini_gpt2.py tales.txt --score my_gpt2         bits per byte of a trained folder
+
+A dialogue is a line of question, tab, answer. All of them are learnt; `--ask` answers greedily. As the PROMPT of
+another script the question does: the model begins its answer with the newline that it learnt to put between.
+
+    python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters --steps 150
+    python train_mini_gpt2.py --ask "How are you?"
+    python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import Parser, add_shell_options, whole_number
+from layer_decoding.arguments import Parser, add_shell_options, read_prompt, whole_number
 from layer_decoding.command import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.pieces import escape
 
 if TYPE_CHECKING:
     from layer_decoding.training import Progress
+    from layer_decoding.training_data import Dialogues, Documents
 
 DEFAULT_STEPS = 3000
-PURPOSE = "Train a small GPT-2 of your own: tokenizer and model, from one text file."
+PURPOSE = "Train a small GPT-2 of your own: tokenizer and model, from one file."
+USAGE = """%(prog)s TEXT [OPTION ...]
+       %(prog)s --dialogues FILE [OPTION ...]
+       %(prog)s --ask QUESTION [--out FOLDER]"""
 EXAMPLES = """
 python train_mini_gpt2.py tales.txt --minutes 60
 python train_mini_gpt2.py tales.txt --steps 9000 --bfloat16 --compile
 python train_mini_gpt2.py tales.txt --score my_gpt2
-python multi_layer_decoding_demo.py --model ./my_gpt2
+python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters
+python train_mini_gpt2.py --ask "How are you?"
+python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
+FOR_ASKING = {"ask", "out", "device", "quiet", "debug"}  # what has a meaning beside --ask
 
 
 def build_parser() -> Parser:
     """The command line of this script; its defaults are the bundled model's."""
     parser = Parser(PURPOSE, EXAMPLES)
-    parser.add_argument("text", type=Path, metavar="TEXT", help="UTF-8 text, <|endoftext|> lines between documents")
-    parser.add_argument("--out", type=Path, default=Path("my_gpt2"), metavar="FOLDER", help="what to write (my_gpt2)")
+    parser.usage = USAGE
+    parser.add_argument(
+        "text", nargs="?", type=Path, metavar="TEXT", help="UTF-8 text, <|endoftext|> lines between documents"
+    )
+    parser.add_argument("--dialogues", type=Path, metavar="FILE", help="instead: lines of question, tab, answer")
+    parser.add_argument("--out", type=Path, default=Path("my_gpt2"), metavar="FOLDER", help="the model's (my_gpt2)")
+    parser.add_argument("--ask", metavar="QUESTION", help="answer from the trained folder, - for stdin")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--steps", type=whole_number, metavar="N", help=f"train for N steps: repeatable ({DEFAULT_STEPS})"
@@ -44,10 +65,18 @@ def build_parser() -> Parser:
     length.add_argument("--minutes", type=float, metavar="M", help="train for M minutes: practical")
     length.add_argument("--score", type=Path, metavar="FOLDER", help="score a trained folder instead")
     shape = parser.add_argument_group("shape")
+    shape.add_argument(
+        "--tokenizer",
+        choices=["bpe", "characters"],
+        default="bpe",
+        help="characters: one a token, for Chinese, Thai, ... (bpe)",
+    )
     for name, default in (("layers", 12), ("width", 192), ("heads", 3), ("context", 256), ("vocabulary", 4096)):
         shape.add_argument(f"--{name}", type=whole_number, default=default, metavar="N", help=f"({default})")
     learning = parser.add_argument_group("learning")
-    learning.add_argument("--batch", type=whole_number, default=16, metavar="N", help="windows a step (16)")
+    learning.add_argument(
+        "--batch", type=whole_number, default=16, metavar="N", help="windows or dialogues a step (16)"
+    )
     learning.add_argument("--learning-rate", type=float, default=4e-3, metavar="R", help="at its peak (0.004)")
     learning.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order (0)")
     learning.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
@@ -58,23 +87,36 @@ def build_parser() -> Parser:
 
 
 def show(args: Namespace) -> None:
-    """Train, or score."""
+    """Train, score or ask."""
     check(args)
-    notice(args, f"Reading {args.text} …")
-    from layer_decoding.corpus import read_documents
     from layer_decoding.loading import quiet_libraries
 
     if not args.debug:
         quiet_libraries()
-    training, held_out = read_documents(args.text)
+    if args.ask is not None:
+        ask(args)
+        return
+    if args.dialogues:
+        # Steps are short: threads that spin while they wait make each three times as long on a busy machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    notice(args, f"Reading {args.text or args.dialogues} …")
+    from layer_decoding.training_data import Dialogues, Documents
+
+    data = Dialogues(args.dialogues) if args.dialogues else Documents(args.text)
     if args.score:
-        score(args, held_out)
+        score(args, data)
     else:
-        train_folder(args, training, held_out)
+        train_folder(args, data)
 
 
 def check(args: Namespace) -> None:
-    """Refuse numbers that no model can have."""
+    """Refuse what cannot be meant together, and numbers that no model can have."""
+    if args.ask is not None:
+        check_asking(args)
+    elif not args.text and not args.dialogues:
+        raise UsageError("There is nothing to learn from; name a TEXT, or --dialogues FILE, or --ask a trained folder.")
+    elif args.text and args.dialogues:
+        raise UsageError("TEXT and --dialogues are two kinds of data, and a run takes one; leave one out.")
     if args.width % args.heads:
         raise UsageError(f"The width of {args.width} is not a multiple of the {args.heads} heads; change --heads.")
     if args.vocabulary < 257:
@@ -85,38 +127,63 @@ def check(args: Namespace) -> None:
         raise UsageError(f"The learning rate of {args.learning_rate} is out of range; give one between 0 and 1.")
 
 
-def score(args: Namespace, held_out: list[str]) -> None:
-    """Print how well a trained folder predicts the whole held-out text."""
-    from layer_decoding.corpus import encode_documents
+def check_asking(args: Namespace) -> None:
+    """Refuse options that --ask would leave unused."""
+    defaults = build_parser()
+    for name, value in vars(args).items():
+        if name not in FOR_ASKING and value != defaults.get_default(name):
+            option = "TEXT" if name == "text" else f"--{name.replace('_', '-')}"
+            raise UsageError(f"--ask takes the trained folder as it is (--out, --device); leave out {option}.")
+
+
+def ask(args: Namespace) -> None:
+    """Print a trained folder's answer, alone."""
+    question = read_prompt(args.ask).strip() if args.ask.strip() else ""
+    if not question:
+        raise UsageError("The question is empty; give some text.")
+    if not (args.out / "model.safetensors").is_file():
+        raise LayerDecodingError(
+            f"{args.out} holds no trained model; train one with TEXT or --dialogues, or name --out."
+        )
+    from layer_decoding.dialogues import answer
     from layer_decoding.loading import load_model
-    from layer_decoding.training import bits_per_byte
+
+    loaded = load_model(f"{args.out}/", args.device, on_notice=lambda sentence: notice(args, sentence))
+    text, finished = answer(loaded.model, loaded.tokenizer, question)
+    print(escape(text))
+    if not finished:
+        notice(args, "The answer came to no end: it fills the context.")
+
+
+def score(args: Namespace, data: "Documents | Dialogues") -> None:
+    """Print what a trained folder has learnt of the data."""
+    from layer_decoding.loading import load_model
 
     loaded = load_model(f"{args.score}/", args.device, on_notice=lambda sentence: notice(args, sentence))
-    ids = encode_documents(loaded.tokenizer, held_out)
-    nats, bits = bits_per_byte(loaded.model, ids, byte_count(held_out))
-    print(f"{len(held_out)} held-out documents, {len(ids) - 1:,} tokens scored")
-    print(f"{nats:.4f} nats a token, {bits:.4f} bits a byte")
+    print("\n".join(data.report(loaded.model, loaded.tokenizer)))
 
 
-def train_folder(args: Namespace, training: list[str], held_out: list[str]) -> None:
+def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
     """Train and write the folder: tokenizer, checkpoints, and at the end the weights in float16."""
     from tqdm import tqdm
 
-    from layer_decoding.corpus import Windows, encode_documents
     from layer_decoding.devices import pick_device
-    from layer_decoding.training import SCORED_WINDOWS, Recipe, bits_per_byte, build_model, train
+    from layer_decoding.training import Recipe, build_model, save_model, train
+    from layer_decoding.vocabulary import tokenizer_of
 
+    checkpoint = args.out / "checkpoint.safetensors"
     recipe = Recipe(**{name: getattr(args, name) for name in Recipe.__dataclass_fields__})
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LayerDecodingError(f"{args.out} cannot be made: {error.strerror}; choose another --out.") from None
-    tokenizer = tokenizer_of(args, training)
-    ids, held_out_ids = encode_documents(tokenizer, training), encode_documents(tokenizer, held_out)
-    windows = Windows(ids, recipe.context, recipe.batch, recipe.seed)
+    if checkpoint.exists():
+        notice(args, f"Going on from {checkpoint}.")
+    tokenizer = tokenizer_of(args.out, data.texts, args.tokenizer, args.vocabulary, args.context)
+    prepared = data.prepare(tokenizer, recipe)
     device, _ = pick_device(args.device)
     model = build_model(recipe, len(tokenizer), tokenizer.eos_token_id).to(device)
-    print(f"{len(ids):,} training tokens, {len(held_out_ids):,} held out; {model.num_parameters():,} parameters")
+    print(f"{prepared.size}; {model.num_parameters():,} parameters")
 
     with tqdm(total=step_count(args), unit="step", disable=args.quiet or None, dynamic_ncols=True) as bar:
 
@@ -125,36 +192,23 @@ def train_folder(args: Namespace, training: list[str], held_out: list[str]) -> N
             bar.update(progress.step - bar.n)
 
         def on_checkpoint(progress: "Progress") -> None:
-            nats, bits = bits_per_byte(model, held_out_ids, byte_count(held_out), SCORED_WINDOWS)
-            bar.write(f"step {progress.step}: held-out {nats:.3f} nats a token, {bits:.4f} bits a byte", sys.stdout)
+            bar.write(f"step {progress.step}: {prepared.score(model)}", sys.stdout)
 
-        train(
+        taken = train(
             model,
-            windows,
+            prepared.batches,
             recipe,
-            args.out / "checkpoint.safetensors",
+            checkpoint,
             share_done=share_done(args),
             on_step=on_step,
             on_checkpoint=on_checkpoint,
             bfloat16=args.bfloat16,
             compiled=args.compile,
         )
-    write_model(model, args.out)
+    if not taken:
+        notice(args, f"{args.out} had gone as far before; raise --steps or --minutes, or name another --out.")
+    save_model(model, args.out)
     print(f"Wrote {args.out}; open it with --model {args.out}/")
-
-
-def tokenizer_of(args: Namespace, training: list[str]) -> Any:
-    """The tokenizer a checkpoint in the folder was made with, else one learnt from the text and kept there."""
-    from transformers import PreTrainedTokenizerFast
-
-    from layer_decoding.corpus import train_tokenizer
-
-    if (args.out / "checkpoint.safetensors").exists() and (args.out / "tokenizer.json").exists():
-        notice(args, f"Going on from {args.out / 'checkpoint.safetensors'}.")
-        return PreTrainedTokenizerFast.from_pretrained(args.out, local_files_only=True)
-    tokenizer = train_tokenizer(training, args.vocabulary, args.context)
-    tokenizer.save_pretrained(args.out)
-    return tokenizer
 
 
 def share_done(args: Namespace) -> "Callable[[Progress], float]":
@@ -167,17 +221,6 @@ def share_done(args: Namespace) -> "Callable[[Progress], float]":
 def step_count(args: Namespace) -> int | None:
     """The steps to train for; None when the minutes decide."""
     return None if args.minutes is not None else args.steps or DEFAULT_STEPS
-
-
-def write_model(model: Any, folder: Path) -> None:
-    """The trained weights in float16, under the names that GPT-2's own configuration has for what was used."""
-    model.config.activation_function = "gelu_new"
-    model.half().save_pretrained(folder)
-
-
-def byte_count(documents: list[str]) -> int:
-    """The size of documents in UTF-8 bytes."""
-    return sum(len(document.encode()) for document in documents)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

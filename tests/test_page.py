@@ -514,7 +514,7 @@ def test_hostile_tokens_are_shown_as_text(visit):
         for step, token in enumerate(row.ids, 1):
             browser.ask(f"document.querySelector('{cell(number, step)}').focus()")
             assert details(browser)["token"] == shown_alone(HOSTILE[token])
-    assert browser.ask("document.title") == r"What every layer of models/<b>\u202e would have said"
+    assert browser.ask("document.title") == r"What every layer of <b>\u202e would have said"
     assert browser.ask("document.images.length + document.scripts.length") == 2  # the data and the page's own
     assert "<script>document.title" in browser.ask("document.querySelector('.prompt').textContent")
 

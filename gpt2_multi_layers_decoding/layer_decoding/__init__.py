@@ -3,9 +3,11 @@
 Three kinds of module, one direction. *Decoding* (torch, no printing) returns frozen dataclasses of plain
 Python values; *rendering* (no torch) turns them into strings; only a script prints.
 
-    decoding    loading (checkpoint, devices, hub); lens, measures, greedy (record, shrinking), truncation;
+    loading     loading, locating (hub), checkpoint, gguf_file, configuration, devices; prompts; limits
+    decoding    lens (views, heads), caching, measures, greedy (record, shrinking), truncation;
                 generation, scoring, beam (beam_record, beam_lens); sampling (sampling_batch, drawing),
-                distribution; text_lens; byte_pairs, word_votes, attention_heads; training, corpus; memory
+                distribution; text_lens; byte_pairs, word_votes, attention_heads;
+                training, training_data (corpus, dialogues), vocabulary; memory
     results     results, beam_results, sampling_results, sampling_settings, text_results
     rendering   pieces, alignment, wrapping, cells; rows, table, steps, track, live; beam_rows, beam_tree;
                 sampling_rows, distribution_rows; text_rows; lesson, lesson_page, byte_pair_lesson

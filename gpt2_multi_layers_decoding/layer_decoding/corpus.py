@@ -1,18 +1,15 @@
-"""From a text file to batches of ids: documents, a tokenizer learnt from them, windows in a seeded order."""
+"""From a text file to batches of ids: documents, and windows of them in a seeded order."""
 
 import lzma
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.vocabulary import END_OF_TEXT
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-END_OF_TEXT = "<|endoftext|>"
 SHORTEST_DOCUMENT = 200  # characters; shorter pieces are titles and leftovers
 HELD_OUT_SHARE = 50  # one document in fifty is never trained on
 
@@ -27,10 +24,8 @@ def read_documents(path: Path) -> tuple[list[str], list[str]]:
         LayerDecodingError: the file cannot be read, is not UTF-8, or holds fewer than two documents.
     """
     try:
-        raw = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise LayerDecodingError(f"{path} cannot be read: {error.strerror}; give a text file.") from None
+        raw = read_bytes(path)
+        text = (lzma.decompress(raw) if path.suffix == ".xz" else raw).decode("utf-8-sig")
     except (UnicodeDecodeError, lzma.LZMAError):
         raise LayerDecodingError(f"{path} is not UTF-8 text; convert it to UTF-8.") from None
     pieces = text.split(END_OF_TEXT) if END_OF_TEXT in text else _stretches(text)
@@ -45,6 +40,14 @@ def read_documents(path: Path) -> tuple[list[str], list[str]]:
     return documents[held_out:], documents[:held_out]
 
 
+def read_bytes(path: Path) -> bytes:
+    """What a file holds; raises LayerDecodingError if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LayerDecodingError(f"{path} cannot be read: {error.strerror}; give a text file.") from None
+
+
 def _stretches(text: str, characters: int = 2000) -> list[str]:
     """A text without document marks, cut at blank lines once a stretch is long enough."""
     stretches = [""]
@@ -53,26 +56,6 @@ def _stretches(text: str, characters: int = 2000) -> list[str]:
             stretches.append("")
         stretches[-1] += paragraph + "\n\n"
     return stretches
-
-
-def train_tokenizer(documents: list[str], vocabulary: int, context: int) -> "PreTrainedTokenizerBase":
-    """Byte-level BPE, as GPT-2's: any text can be written; <|endoftext|> is the one special token, id 0."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    bpe.train_from_iterator(documents, trainer)
-    ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
-    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=context, **ends)
-    return tokenizer
 
 
 def encode_documents(tokenizer: Any, documents: list[str]) -> torch.Tensor:
@@ -88,7 +71,7 @@ class Windows:
     """
 
     def __init__(self, ids: torch.Tensor, context: int, batch: int, seed: int) -> None:
-        self.ids, self.context, self.batch, self.seed = ids, context, batch, seed
+        self.ids, self.context, self.batch_size, self.seed = ids, context, batch, seed
         self.per_epoch = (len(ids) - 1 - context) // context // batch
         if self.per_epoch < 1:
             raise UsageError(
@@ -102,8 +85,13 @@ class Windows:
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             self._shuffle(epoch)
-        starts = self.starts[index * self.batch : (index + 1) * self.batch]
+        starts = self.starts[index * self.batch_size : (index + 1) * self.batch_size]
         return self.ids[starts[:, None] + torch.arange(self.context + 1)]
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Batch `step` as ids to read and the ids that follow each: int64 [batch, context] twice."""
+        windows = self[step]
+        return windows[:, :-1], windows[:, 1:]
 
     def _shuffle(self, epoch: int) -> None:
         """Cut the ids at other places than the last epoch did, and put the windows in a new order."""

@@ -56,6 +56,7 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
         prompt=_shown(prompt),
         text=_shown("".join(pieces.of(decoding.final_row.ids))),
         facts=_facts(decoding, head),
+        short_name=_shown(head["model"].rstrip("/").rpartition("/")[2]),
         notes=[merge(note) for note in notes(decoding, GLYPHS)],
         columns=_columns(decoding, names),
         table=_cells(decoding, names, next(iter(measures.values()), None)),

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from layer_decoding.corpus import Windows
 from layer_decoding.errors import LayerDecodingError
 
 WARM_UP_STEPS = 200
@@ -34,6 +33,14 @@ class Recipe:
     batch: int = 16
     learning_rate: float = 4e-3
     seed: int = 0
+    tokenizer: str = "bpe"
+
+
+class Batches(Protocol):
+    """What a model is trained on, in a seeded order: batch n is the same whatever came before it."""
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids to read and ids to predict, int64 [batch, positions] each; no loss is taken where a target is -100."""
 
 
 @dataclass
@@ -67,6 +74,12 @@ def build_model(recipe: Recipe, vocabulary: int, end_id: int) -> Any:
     model = GPT2LMHeadModel(config)
     model.set_attn_implementation("eager")
     return model
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """The trained weights in float16, under the names that GPT-2's own configuration has for what was used."""
+    model.config.activation_function = "gelu_new"
+    model.half().save_pretrained(folder)
 
 
 def build_optimizers(model: Any, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -146,6 +159,7 @@ def load_checkpoint(path: Path, model: Any, optimizers: list[torch.optim.Optimiz
 
 def _check_recipe(path: Path, recipe: Recipe, saved: dict[str, Any]) -> None:
     """Refuse to go on from a checkpoint that other options made."""
+    saved = {"tokenizer": Recipe.tokenizer} | saved  # of a time when there was no other
     differing = [f"{name} {saved.get(name)}" for name, value in asdict(recipe).items() if saved.get(name) != value]
     if differing:
         raise LayerDecodingError(
@@ -163,7 +177,7 @@ def learning_rate_share(step: int, done: float) -> float:
 
 def train(
     model: Any,
-    windows: Windows,
+    batches: Batches,
     recipe: Recipe,
     checkpoint: Path,
     *,
@@ -173,8 +187,8 @@ def train(
     checkpoint_every: int = 250,
     bfloat16: bool = False,
     compiled: bool = False,
-) -> Progress:
-    """Train until `share_done(progress)` reaches 1, going on from the checkpoint if there is one.
+) -> int:
+    """Train until `share_done(progress)` reaches 1, going on from the checkpoint if there is one: the steps taken.
 
     `on_step(progress, loss)` is called after each step, loss in nats per token; `on_checkpoint(progress)` after
     each checkpoint, every `checkpoint_every` steps and at the end. bfloat16 halves the time or better where the
@@ -182,17 +196,18 @@ def train(
     """
     optimizers = build_optimizers(model, recipe.learning_rate)
     progress = load_checkpoint(checkpoint, model, optimizers, recipe) if checkpoint.exists() else Progress()
+    first = progress.step
 
-    def loss_of(batch: torch.Tensor) -> torch.Tensor:
+    def loss_of(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         with torch.autocast(model.device.type, torch.bfloat16, enabled=bfloat16):
-            logits = model(batch[:, :-1], use_cache=False).logits
-        return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), batch[:, 1:].flatten())
+            logits = model(inputs, use_cache=False).logits
+        return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
     forward = torch.compile(loss_of) if compiled else loss_of
     model.train()
     while share_done(progress) < 1:
         started = time.monotonic()
-        loss = forward(windows[progress.step].to(model.device))
+        loss = forward(*(ids.to(model.device) for ids in batches.batch(progress.step)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate = recipe.learning_rate * learning_rate_share(progress.step, share_done(progress))
@@ -210,4 +225,4 @@ def train(
             on_checkpoint(progress)
             model.train()
     model.eval()
-    return progress
+    return progress.step - first
