@@ -27,8 +27,8 @@ from layer_decoding.dialogues import (
     read_dialogues,
     recall,
 )
-from layer_decoding.loading import encode_prompt
 from layer_decoding.pieces import Pieces
+from layer_decoding.prompts import encode_prompt
 from layer_decoding.vocabulary import train_tokenizer
 
 SAMPLE = Path(__file__).parent / "dialogues.tsv"

@@ -4,7 +4,7 @@ The cache holds each block's keys and values or, in recurrent blocks, a state.
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache as remembered
 from typing import TYPE_CHECKING, Any
@@ -41,13 +41,13 @@ def read_on(model: torch.nn.Module, ids: torch.Tensor, cache: "DynamicCache | No
 
 def takes_positions(model: torch.nn.Module) -> bool:
     """Whether a model, or its base, can be told the positions of what it reads."""
-    return "position_ids" in _parameters(type(model))
+    return "position_ids" in _parameters(type(model).forward)
 
 
 @remembered
-def _parameters(kind: type) -> frozenset[str]:
-    """What the `forward` of a class of modules can be given, by name."""
-    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
+def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
+    """The names of what a function can be given."""
+    return frozenset(inspect.signature(forward).parameters)
 
 
 def repeat_rows(cache: Any, rows: int) -> None:
@@ -57,7 +57,7 @@ def repeat_rows(cache: Any, rows: int) -> None:
 
 def check_cached(model: "PreTrainedModel") -> None:
     """Refuse a model that keeps nothing of what it has read."""
-    if "past_key_values" not in _parameters(type(model)):
+    if "past_key_values" not in _parameters(type(model).forward):
         raise LayerDecodingError(f"{type(model).__name__} has no cache to read on from; {WAYS_OUT}.")
 
 
