@@ -1,6 +1,7 @@
 """Models every test may use: the bundled one, and a tiny random one that is cheap to take apart."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,22 @@ def prompt_ids(mini):
 def tiny():
     """A random GPT-2 of 4 blocks whose logits are spread enough to be told apart. Fresh for each test."""
     return random_gpt2()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A random GPT-2 of 2 blocks with a tokenizer of single bytes, as a folder. Not to be changed."""
+    from model_folders import save_tiny
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_copy(tiny_folder, tmp_path) -> Path:
+    """A copy of the tiny folder, to change or to damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
 
 
 def random_gpt2(seed: int = 0, **overrides):
