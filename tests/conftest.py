@@ -1,5 +1,6 @@
-"""Models every test may use: the bundled one, and a tiny random one that is cheap to take apart."""
+"""What every test may use: the bundled model, tiny random ones that are cheap to take apart, a text, a page."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
 
 SOURCE = Path(__file__).parent.parent / "gpt2_multi_layers_decoding"
+STORY = (Path(__file__).parent / "tale.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -34,6 +36,20 @@ def prompt_ids(mini):
     from layer_decoding.arguments import DEFAULT_PROMPT
 
     return mini.tokenizer.encode(DEFAULT_PROMPT)
+
+
+@pytest.fixture(scope="session")
+def real_page(mini, prompt_ids):
+    """What the bundled model says of the default prompt: (decoding, its JSON document, its page)."""
+    from layer_decoding.arguments import DEFAULT_PROMPT
+    from layer_decoding.documents import greedy_document, to_json
+    from layer_decoding.greedy import decode_layers
+    from layer_decoding.page import render_page
+    from layer_decoding.pieces import Pieces
+
+    decoding, pieces = decode_layers(mini.model, prompt_ids, 16), Pieces(mini.tokenizer)
+    document = json.loads(to_json(greedy_document(decoding, DEFAULT_PROMPT, mini, pieces)))
+    return decoding, document, render_page(decoding, DEFAULT_PROMPT, document, pieces)
 
 
 @pytest.fixture
