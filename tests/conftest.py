@@ -21,6 +21,15 @@ def one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_colour_settings():
+    """What the shell that runs the tests says about colour is not for what they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("NO_COLOR", "FORCE_COLOR"):
+            patch.delenv(variable, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The bundled model, loaded as every script loads it."""

@@ -1,4 +1,4 @@
-"""What a refusal looks like: one sentence that says what is wrong and what to do."""
+"""What a refusal looks like, from Python and from a script: one sentence that says what is wrong and what to do."""
 
 import re
 
@@ -24,3 +24,15 @@ def refusal(*args, **kwargs) -> str:
     assert caught.value.exit_code == 1
     assert_sentence(str(caught.value))
     return str(caught.value)
+
+
+def assert_refused(result, code, *words):
+    """In a script's (exit code, stdout, stderr): one sentence at the end of stderr, nothing on stdout, no traceback."""
+    got, out, err = result
+    *notices, sentence = err.splitlines()
+    assert got == code, err
+    assert out == "", out
+    assert re.fullmatch(r"error: \S.*\.", sentence), sentence
+    assert not any("error" in notice or "Traceback" in notice or "Warning" in notice for notice in notices), err
+    for word in words:
+        assert word in sentence, sentence

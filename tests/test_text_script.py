@@ -88,8 +88,6 @@ def test_what_is_no_text(tmp_path, capsys, monkeypatch, content, code, words):
 def run(capsys, monkeypatch, mini):
     """main(argv) as (exit code, stdout, stderr) with the bundled model, stdin being some bytes."""
     monkeypatch.setattr("layer_decoding.loading.load_model", lambda *_args, **_options: mini)
-    for variable in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(variable, raising=False)
 
     def run(*argv, stdin=b""):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
