@@ -1,6 +1,8 @@
-"""Models every test may use: the bundled one, and a tiny random one that is cheap to take apart."""
+"""What every test may use: the bundled model, tiny random ones that are cheap to take apart, a text, a page."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
 
 SOURCE = Path(__file__).parent.parent / "gpt2_multi_layers_decoding"
+STORY = (Path(__file__).parent / "tale.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -16,6 +19,15 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_colour_settings():
+    """What the shell that runs the tests says about colour is not for what they run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in ("NO_COLOR", "FORCE_COLOR"):
+            patch.delenv(variable, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +47,40 @@ def prompt_ids(mini):
     return mini.tokenizer.encode(DEFAULT_PROMPT)
 
 
+@pytest.fixture(scope="session")
+def real_page(mini, prompt_ids):
+    """What the bundled model says of the default prompt: (decoding, its JSON document, its page)."""
+    from layer_decoding.arguments import DEFAULT_PROMPT
+    from layer_decoding.documents import greedy_document, to_json
+    from layer_decoding.greedy import decode_layers
+    from layer_decoding.page import render_page
+    from layer_decoding.pieces import Pieces
+
+    decoding, pieces = decode_layers(mini.model, prompt_ids, 16), Pieces(mini.tokenizer)
+    document = json.loads(to_json(greedy_document(decoding, DEFAULT_PROMPT, mini, pieces)))
+    return decoding, document, render_page(decoding, DEFAULT_PROMPT, document, pieces)
+
+
 @pytest.fixture
 def tiny():
     """A random GPT-2 of 4 blocks whose logits are spread enough to be told apart. Fresh for each test."""
     return random_gpt2()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """A random GPT-2 of 2 blocks with a tokenizer of single bytes, as a folder. Not to be changed."""
+    from model_folders import save_tiny
+
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture
+def tiny_copy(tiny_folder, tmp_path) -> Path:
+    """A copy of the tiny folder, to change or to damage."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
 
 
 def random_gpt2(seed: int = 0, **overrides):

@@ -4,7 +4,6 @@ The reference is plain transformers on a copy of the model that has its first k 
 ways, every number right or the model refused in one sentence; a number that is not right is an AssertionError.
 """
 
-import re
 from functools import cached_property
 
 import pytest
@@ -13,6 +12,7 @@ import torch
 import reference
 from layer_decoding import beam_search, decode_layers, measure_text, sample, truncate
 from layer_decoding.errors import LayerDecodingError, UsageError
+from refusals import assert_sentence
 
 PROMPT = [5, 17, 42, 8, 3, 9, 77, 60, 12, 33]  # longer than any window in the table of families
 TEXT = [*PROMPT, 61, 4, 90, 28, 28, 71, 1, 50, 36, 19]
@@ -72,11 +72,6 @@ def outcome(check, subject):
         assert_sentence(str(refusal))
         return "refused"
     return "exact"
-
-
-def assert_sentence(message):
-    assert message.endswith("."), message
-    assert not re.search(r"\n|\. [A-Z]", message), message
 
 
 # ---------------------------------------------------------------- greedy

@@ -1,8 +1,7 @@
-"""The greedy script from its command line, in process: bad input, stdin, streams that cannot take what is written."""
+"""The greedy script from its command line, in process: bad input, a bad world, streams that cannot be written to."""
 
 import io
 import os
-import re
 import shutil
 import sys
 from contextlib import suppress
@@ -12,16 +11,14 @@ import torch
 
 import multi_layer_decoding_demo as demo
 from conftest import random_gpt2
-from layer_decoding.arguments import DEFAULT_PROMPT, layer_list, read_prompt
-from layer_decoding.errors import UsageError
+from layer_decoding.arguments import DEFAULT_PROMPT, layer_list
 from layer_decoding.live import ProgressLine
+from refusals import assert_refused
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """main(argv) as (exit code, stdout, stderr), as if nothing were piped in and no setting were made."""
-    for variable in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(variable, raising=False)
+def run(capsys):
+    """main(argv) as (exit code, stdout, stderr)."""
 
     def run(*argv):
         code = demo.main([str(argument) for argument in argv])
@@ -44,18 +41,6 @@ def loaded(mini, monkeypatch):
 
     use(mini)
     return use
-
-
-def assert_refused(result, code, *words):
-    """One sentence as the last line of stderr, with its exit code; nothing on stdout, and no traceback."""
-    got, out, err = result
-    *notices, sentence = err.splitlines()
-    assert got == code, err
-    assert out == ""
-    assert re.fullmatch(r"error: \S.*\.", sentence), sentence
-    assert not any("error" in notice or "Traceback" in notice or "Warning" in notice for notice in notices), err
-    for word in words:
-        assert word in sentence
 
 
 # ---------------------------------------------------------------- fixed by another command line
@@ -113,6 +98,13 @@ def test_more_than_the_context_holds(run, loaded, mini, new):  # noqa: ARG001
     else:
         assert_refused(run(prompt, "--max-new-tokens", new), 2, str(written), str(new), str(context), "at most 1 new")
     assert_refused(run(prompt + " the", "--max-new-tokens", new), 2, f"{context} tokens", f"at most {context - 1}")
+
+
+def test_layer_lists():
+    assert layer_list("1,6,9-12") == [1, 6, 9, 10, 11, 12]
+    assert layer_list(" 3 , 1-2 ,3 ") == [1, 2, 3]
+    assert layer_list("0-1") == [0, 1]
+    assert layer_list("all") is None
 
 
 # ---------------------------------------------------------------- the world
@@ -212,89 +204,6 @@ def test_the_default_run_needs_no_option(run, monkeypatch):
     (fall_back,) = [line for line in err.splitlines() if "bundled" in line]
     assert "gpt2 is not in the local cache" in fall_back
     assert "--model" in fall_back
-
-
-# ---------------------------------------------------------------- stdin
-
-
-@pytest.fixture
-def given(monkeypatch, tmp_path):
-    """Puts bytes on stdin, by a file or by a pipe."""
-
-    def given(data, kind="file"):
-        if kind == "file":
-            (tmp_path / "prompt").write_bytes(data)
-            descriptor = os.open(tmp_path / "prompt", os.O_RDONLY)
-        else:
-            descriptor, end = os.pipe()
-            os.write(end, data)
-            os.close(end)
-        monkeypatch.setattr(sys, "stdin", os.fdopen(descriptor))
-
-    yield given
-    sys.stdin.close()
-
-
-@pytest.mark.parametrize("kind", ["file", "pipe"])
-@pytest.mark.parametrize("argument", [None, "-"])
-@pytest.mark.parametrize(
-    "data, prompt",
-    [
-        (b"Once", "Once"),
-        (b"Once\n", "Once"),
-        (b"Once\n\n", "Once\n"),
-        (b"Once\r\n", "Once"),
-        (b"\xef\xbb\xbfOnce", "Once"),
-        ("你好 👩‍👧\x1b[31m".encode(), "你好 👩‍👧\x1b[31m"),
-        (b"a\x00b", "a\x00b"),
-    ],
-)
-def test_prompt_from_stdin(given, kind, argument, data, prompt):
-    given(data, kind)
-    assert read_prompt(argument) == prompt
-
-
-def test_an_argument_comes_before_stdin(given):
-    given(b"from stdin")
-    assert read_prompt("from the argument") == "from the argument"
-
-
-@pytest.mark.parametrize("data", [b"", b"\n"])
-def test_empty_stdin(given, data):
-    """Read without being asked for, it means nothing; asked for, it is a mistake."""
-    given(data)
-    assert read_prompt(None) == DEFAULT_PROMPT
-    given(data)
-    with pytest.raises(UsageError, match="prompt is empty"):
-        read_prompt("-")
-
-
-@pytest.mark.parametrize("argument", [None, "-"])
-@pytest.mark.parametrize(
-    "data, place",
-    [
-        (b"abc\xffd", "byte 3 is 0xff"),
-        (b"\xef\xbb\xbfab\xe9", "byte 5 is 0xe9"),
-    ],
-)
-def test_stdin_that_is_not_utf8(run, given, argument, data, place):
-    given(data)
-    assert_refused(run(*filter(None, [argument])), 1, "not UTF-8", place)
-
-
-def test_stdin_that_is_a_keyboard_or_closed(monkeypatch):
-    for stdin in (None, io.StringIO("not asked"), open(os.devnull)):  # noqa: PTH123, SIM115
-        monkeypatch.setattr(sys, "stdin", stdin)
-        assert read_prompt(None) == DEFAULT_PROMPT
-    with pytest.raises(UsageError, match="prompt is empty"):
-        read_prompt("-")
-
-
-def test_layer_lists():
-    assert layer_list("1,6,9-12") == [1, 6, 9, 10, 11, 12]
-    assert layer_list(" 3 , 1-2 ,3 ") == [1, 2, 3]
-    assert layer_list("0-1") == [0, 1]
-    assert layer_list("all") is None
 
 
 # ---------------------------------------------------------------- without error

@@ -8,11 +8,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 import multi_layer_decoding_demo as demo
 import reference
-from family_checks import assert_sentence
 from layer_decoding import decode_layers, gguf_file, load_model
-from layer_decoding.errors import LayerDecodingError
 from layer_decoding.loading import quiet_libraries
 from layer_decoding.prompts import encode_prompt
+from refusals import refusal
 
 END = "<|endoftext|>"
 TOKENS = [*sorted(pre_tokenizers.ByteLevel.alphabet()), END, "on"]
@@ -130,14 +129,6 @@ def file(tmp_path):
     return path
 
 
-def refusal(file):
-    with pytest.raises(LayerDecodingError) as refused:
-        load_model(str(file))
-    assert refused.value.exit_code == 1
-    assert_sentence(str(refused.value))
-    return str(refused.value)
-
-
 @pytest.mark.parametrize("make", [gpt2_file, llama_file])
 def test_a_file_is_the_model_it_was_made_of(make, tmp_path, capfd):
     model = make(tmp_path / "tiny.gguf")
@@ -167,42 +158,42 @@ def test_a_prompt_longer_than_the_files_context_is_refused(file, capsys):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    assert f"There is no file {tmp_path / 'absent.gguf'}" in refusal(tmp_path / "absent.gguf")
+    assert f"There is no file {tmp_path / 'absent.gguf'}" in refusal(str(tmp_path / "absent.gguf"))
 
 
 def test_a_file_that_is_cut_short(file):
     whole = file.read_bytes()
     file.write_bytes(whole[:-100])
-    message = refusal(file)
+    message = refusal(str(file))
     assert f"{len(whole) - 100:,} bytes" in message
     assert "cut short" in message
 
 
 def test_a_file_cut_short_in_its_header(file):
     file.write_bytes(file.read_bytes()[:300])
-    assert "300 bytes" in refusal(file)
+    assert "300 bytes" in refusal(str(file))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"GGUF"])
 def test_a_file_that_is_something_else(content, tmp_path):
     path = tmp_path / "other.gguf"
     path.write_bytes(content)
-    assert "no GGUF file that can be read" in refusal(path)
+    assert "no GGUF file that can be read" in refusal(str(path))
 
 
 def test_a_folder_that_is_called_like_a_file(tmp_path):
     (tmp_path / "folder.gguf").mkdir()
-    assert "There is no file" in refusal(tmp_path / "folder.gguf")
+    assert "There is no file" in refusal(str(tmp_path / "folder.gguf"))
 
 
 def test_an_architecture_that_transformers_cannot_read(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "new.gguf", "unheard-of")
     finish(writer, {"token_embd.weight": torch.zeros(4, 4)})
-    assert "unheard-of" in refusal(tmp_path / "new.gguf")
+    assert "unheard-of" in refusal(str(tmp_path / "new.gguf"))
 
 
 def test_packages_that_are_not_installed(file, monkeypatch):
     monkeypatch.setattr(gguf_file, "find_spec", lambda package: None if package == "gguf" else package)
-    message = refusal(file)
+    message = refusal(str(file))
     assert "gguf to read it with" in message
     assert "pip install gguf accelerate" in message

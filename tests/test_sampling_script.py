@@ -7,7 +7,6 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-import torch
 
 import multi_layer_sampling_decoding_demo as script
 from conftest import SOURCE
@@ -18,22 +17,11 @@ from layer_decoding.sampling import Sampler
 SMALL = ["--model", "mini", "--max-new-tokens", "4"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """On models as small as these, threads mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def loaded_once(mini, monkeypatch):
-    """The bundled model is read from disk once for all; nothing is piped in and no setting is made."""
+    """The bundled model is read from disk once for all; nothing is piped in."""
     monkeypatch.setattr(loading, "load_model", lambda *_, **__: mini)
     monkeypatch.setattr(sys, "stdin", None)
-    for variable in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
-"""The views that look closer (table, steps, track) and the tidy CSV: goldens, colour against marks, widths, numbers."""
+"""The views that look closer (table, steps, track): goldens, colour against marks, widths, numbers."""
 
-import csv
-import io
 import math
 import re
 import subprocess
@@ -18,88 +16,18 @@ import make_goldens
 import reference
 from conftest import SOURCE, random_gpt2
 from layer_decoding import UsageError, decode_layers
-from layer_decoding.cells import CHANCE_ROLES, alone, chance_level, percent, shorten, shorten_left
+from layer_decoding.cells import percent
 from layer_decoding.pieces import Pieces
-from layer_decoding.results import Candidate, LayerDecoding, LayerRow
+from layer_decoding.results import LayerDecoding, LayerRow
 from layer_decoding.steps import render_steps
 from layer_decoding.table import render_table
 from layer_decoding.terminal import ASCII, COLOUR, PLAIN, Glyphs, Terminal
-from layer_decoding.tidy import COLUMNS, harmless, to_csv
 from layer_decoding.track import axis, is_another_inside, leaders, look_at, rank_bar, render_track, word_id
+from measured_decodings import PIECES, measured
 
 OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 UNMARKED = replace(PLAIN, marks=("", ""))
 PROMPT = [5, 17, 42, 8]
-TABLE = [
-    token.encode("utf-8", "surrogateescape")
-    for token in [
-        *(
-            " and",
-            " the",
-            ",",
-            "\n",
-            " ",
-            "*",
-            "你好",
-            " 世界",
-            "<|endoftext|>",
-            " a-rather-long-token-of-many-letters",
-        ),
-        *(
-            "\udce2",
-            "\udc80",
-            "\u200d",
-            "👧",
-            "a\u200d",
-            "❤\ufe0f",
-            "\ufe0f",
-            "\u0301",
-            "\x1b[31m",
-            "\u202e",
-            "🇫",
-            "",
-            "한",
-        ),
-    ]
-]
-PIECES = make_goldens.StoredPieces(TABLE)
-TOKENS = st.integers(0, len(TABLE) - 1)
-CHANCES = st.floats(1e-12, 1) | st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0])
-
-
-@st.composite
-def measured(draw):
-    """Small measured decodings of every shape, with some tokens tracked at every step."""
-    context = draw(st.sampled_from(["shared", "own"]))
-    layers = sorted(draw(st.sets(st.integers(0, 48), min_size=1, max_size=5)))
-    length = draw(st.integers(1, 9))
-    tracked = tuple(draw(st.lists(TOKENS, min_size=1, max_size=3)))
-    rows = tuple(draw(_rows(context, layer, length, len(tracked))) for layer in layers)
-    settles = tuple(draw(st.lists(st.integers(1, 12), min_size=length, max_size=length)))
-    return LayerDecoding(context, layers[-1], (1,), 20, rows, settles if context == "shared" else None, tracked)
-
-
-@st.composite
-def _rows(draw, context, layer, length, tracked):
-    shared = context == "shared"
-    length = length if shared else draw(st.integers(1, length))
-
-    def steps(values, count=length):
-        return tuple(draw(st.lists(values, min_size=count, max_size=count)))
-
-    ranks = st.integers(1, 50257)
-    return LayerRow(
-        layer,
-        steps(TOKENS),
-        finished=False,
-        logprob_nats=tuple(map(math.log, steps(CHANCES))),
-        entropy_bits=steps(st.floats(0, 15.7)),
-        kl_to_final_bits=steps(st.floats(0, 99)) if shared else None,
-        final_token_rank=steps(ranks) if shared else None,
-        candidates=tuple(steps(st.builds(Candidate, TOKENS, CHANCES), 3) for _ in range(length)),
-        tracked_probabilities=tuple(steps(CHANCES, tracked) for _ in range(length)),
-        tracked_ranks=tuple(steps(ranks, tracked) for _ in range(length)),
-    )
 
 
 def every_view(decoding, terminal, prompt="A [long] time\n"):
@@ -176,15 +104,6 @@ def test_piped_output_is_a_single_panel(decoding):
     assert lines[3 + len(decoding.rows)] == ""
 
 
-def test_shades_have_both_colours_of_the_theme():
-    """Of the 16 that every terminal theme defines, and no background without a foreground."""
-    for role in CHANCE_ROLES[1:]:
-        background, foreground = map(int, re.fullmatch(r"\x1b\[(\d+)m\x1b\[(\d+)m", getattr(COLOUR, role)).groups())
-        assert background in {*range(40, 48), *range(100, 108)}
-        assert foreground in {*range(30, 38), *range(90, 98)}
-        assert background - 40 != foreground - 30
-
-
 def test_what_a_stream_cannot_encode_is_measured_as_it_will_be_written():
     decoding, prompt, pieces = make_goldens.stored("wide")
     terminal = Terminal(PLAIN, ASCII, 60, "ascii")
@@ -195,6 +114,12 @@ def test_what_a_stream_cannot_encode_is_measured_as_it_will_be_written():
         render_track(look, prompt, pieces, terminal),
     ):
         assert all(line.isascii() and len(line) <= 60 for line in lines)
+
+
+def test_rendering_imports_no_torch():
+    statement = "; ".join(f"import layer_decoding.{module}" for module in ("cells", "table", "steps", "track", "tidy"))
+    check = f"import sys; {statement}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=SOURCE).returncode == 0
 
 
 # ---------------------------------------------------------------- the table
@@ -421,97 +346,3 @@ def test_a_word_of_one_token(mini):
     assert is_another_inside("the", WORDS)
     assert not is_another_inside(" the", WORDS)
     assert not is_another_inside("un girl", WORDS)
-
-
-# ---------------------------------------------------------------- cells
-
-
-@pytest.mark.parametrize("probability", [0, 1e-9, 0.00049, 0.0005, 0.0994, 0.0995, 0.5, 0.9949, 0.995, 0.9999999, 1])
-def test_percentages_are_short_and_not_far_off(probability):
-    said = percent(probability)
-    assert len(said) <= 4
-    number = float(said.strip("<>%")) / 100
-    if said[0] == "<":
-        assert 0 < probability < number
-    elif said[0] == ">":
-        assert number < probability < 1
-    else:
-        assert number == pytest.approx(probability, abs=0.0051 if number >= 0.1 else 0.00051)
-        assert (said in ("0%", "100%")) == (probability in (0, 1))
-
-
-def test_shades_begin_at_their_bounds():
-    assert [chance_level(p) for p in (0, 0.0999, 0.1, 0.2499, 0.25, 0.5, 0.7499, 0.75, 1)] == [
-        0,
-        0,
-        1,
-        1,
-        2,
-        3,
-        3,
-        4,
-        4,
-    ]
-
-
-@given(st.text(st.sampled_from("ab 你👩\u200d👧\u0301❤\ufe0f🇫🇷"), max_size=12), st.integers(3, 12))
-def test_shortening_keeps_an_end_and_fits(text, cells):
-    beginning, end = shorten(text, cells, "…"), shorten_left(text, cells, "…")
-    assert max(wcswidth(beginning), wcswidth(end)) <= cells
-    assert text.startswith(beginning.removesuffix("…"))
-    assert text.endswith(end.removeprefix("…"))
-    if wcswidth(text) <= cells:
-        assert beginning == end == text
-
-
-def test_nothing_joins_the_next_cell():
-    assert alone("\u0301a\u200d") == r"\u0301a\u200d"
-    assert alone("\u200d👧") == r"\u200d👧"
-    assert alone("\ufe0f") == r"\ufe0f"
-    assert alone(" 👩\u200d👧e\u0301") == " 👩\u200d👧e\u0301"
-
-
-# ---------------------------------------------------------------- CSV
-
-
-@settings(max_examples=40)
-@given(measured())
-def test_csv_holds_every_number_unrounded(decoding):
-    text = to_csv(decoding, PIECES)
-    head, *lines = csv.reader(io.StringIO(text, newline=""), strict=True)
-    assert tuple(head) == COLUMNS
-    assert text.count("\r\n") == text.count("\n") == len(lines) + 1  # a line is a line, for any reader
-    expected = [(row, step) for row in decoding.rows for step in range(len(row.ids))]
-    for line, (row, step) in zip(lines, expected, strict=True):
-        values = dict(zip(head, line, strict=True))
-        assert (int(values["layer"]), int(values["step"]), int(values["id"])) == (row.layer, step + 1, row.ids[step])
-        assert values["agrees"] == str(decoding.agrees(row)[step]).lower()
-        assert values["token"] == harmless(PIECES.of(row.ids)[step])
-        for name in ("logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank"):
-            column = getattr(row, name)
-            assert values[name] == "" if column is None else float(values[name]) == column[step]
-
-
-@pytest.mark.parametrize(
-    "token, written",
-    [
-        ("=1+1", "'=1+1"),
-        ("+", "'+"),
-        ("-1", "'-1"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("＝1", "'＝1"),
-        (" =1", " =1"),
-        ("\t=1", r"\t=1"),
-        ("\r\n", r"\r\n"),
-        ('"', '"'),
-        ("\x1b[31m\u202e", r"\x1b[31m\u202e"),
-    ],
-)
-def test_csv_tokens_are_no_formulas_and_no_controls(token, written):
-    assert harmless(token) == written
-
-
-def test_rendering_imports_no_torch():
-    statement = "; ".join(f"import layer_decoding.{module}" for module in ("cells", "table", "steps", "track", "tidy"))
-    check = f"import sys; {statement}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], cwd=SOURCE).returncode == 0

@@ -10,6 +10,7 @@ import multi_layer_decoding_demo as demo
 from layer_decoding import greedy, loading
 from layer_decoding.live import ProgressLine
 from layer_decoding.pieces import Pieces
+from refusals import assert_refused
 
 SHORT = ("--max-new-tokens", "4", "--quiet")
 
@@ -17,8 +18,6 @@ SHORT = ("--max-new-tokens", "4", "--quiet")
 @pytest.fixture
 def run(capsys, monkeypatch, mini):
     """main(argv) as (exit code, stdout, stderr), on the bundled model, which is read from disk once for all."""
-    for variable in ("NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(loading, "load_model", lambda *_, **__: mini)
 
     def run(*argv):
@@ -123,16 +122,6 @@ def test_a_word_that_is_another_token_inside_a_text_is_named(run):
 # ---------------------------------------------------------------- what is refused
 
 
-def refused(result, *words):
-    """A usage error of one sentence, with these words."""
-    code, out, err = result
-    *_, sentence = err.splitlines()
-    assert (code, out) == (2, "")
-    assert re.fullmatch(r"error: \S.*\.", sentence)
-    for word in words:
-        assert word in sentence
-
-
 UNSEEN = "the last layer does not read the other layers' texts"
 
 
@@ -159,11 +148,13 @@ UNSEEN = "the last layer does not read the other layers' texts"
 )
 def test_refused_before_a_model_is_loaded(run, monkeypatch, options, words):
     monkeypatch.setattr(loading, "load_model", lambda *_, **__: pytest.fail("a model is loaded"))
-    refused(run(*options), *words)
+    assert_refused(run(*options), 2, *words)
 
 
 def test_a_word_of_several_tokens_is_refused_before_decoding(run, decodings):
-    refused(run("--view", "track", "--track", "zq the"), "'zq the', is ", "'z', 'q'", "' the'", "track one of them")
+    assert_refused(
+        run("--view", "track", "--track", "zq the"), 2, "'zq the', is ", "'z', 'q'", "' the'", "track one of them"
+    )
     assert decodings == []
 
 
@@ -171,12 +162,12 @@ def test_a_step_after_the_end_of_the_text(run, mini, prompt_ids, monkeypatch):
     ids = greedy.decode_layers(mini.model, prompt_ids, 3, measures=False).final_row.ids
     monkeypatch.setattr(greedy, "end_ids", lambda _: [ids[2]])
     length = ids.index(ids[2]) + 1
-    refused(run("--view", "track", "--step", 4, "--quiet"), "no step 4", f"after {length} token")
+    assert_refused(run("--view", "track", "--step", 4, "--quiet"), 2, "no step 4", f"after {length} token")
 
 
 def test_widths_too_small(run):
-    refused(run(*SHORT, "--view", "track", "--width", 22), "24 cells", "22")
-    refused(run(*SHORT, "--view", "steps", "--layers", "6", "--width", 20), "cells", "20")
+    assert_refused(run(*SHORT, "--view", "track", "--width", 22), 2, "24 cells", "22")
+    assert_refused(run(*SHORT, "--view", "steps", "--layers", "6", "--width", 20), 2, "cells", "20")
 
 
 # ---------------------------------------------------------------- files

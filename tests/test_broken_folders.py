@@ -1,0 +1,119 @@
+"""Each way in which a folder can fall short, and the sentence with which it is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
+
+from model_folders import (
+    END,
+    byte_tokenizer,
+    cut_short,
+    edit_json,
+    edit_weights,
+    index_without_map,
+    pickle_instead,
+    shard_missing,
+    without,
+)
+from refusals import assert_sentence, refusal
+
+
+def config_with(**changes):
+    return lambda folder: edit_json(folder / "config.json", **changes)
+
+
+def written(name: str, content: str | bytes):
+    data = content.encode() if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def empty_of_tensors(folder: Path) -> None:
+    save_file({}, folder / "model.safetensors")
+
+
+def tensors_missing(folder: Path) -> None:
+    def edit(tensors):
+        for name in [name for name in tensors if ".h.1." in name]:
+            del tensors[name]
+
+    edit_weights(folder / "model.safetensors", edit)
+
+
+def two_tokens_too_many(folder: Path) -> None:
+    byte_tokenizer(END, *(f"<{i}>" for i in range(5))).save_pretrained(folder)
+
+
+def tokenizer_without_tokens(folder: Path) -> None:
+    Tokenizer(models.BPE()).save(str(folder / "tokenizer.json"))
+
+
+DAMAGE = {
+    "no-config": (without("config.json"), ["no config.json", "save_pretrained"]),
+    "config-not-json": (written("config.json", '{"model_type": '), ["config.json", "cannot be read", "restore"]),
+    "config-not-text": (written("config.json", b"\xff\xfe\x00"), ["config.json", "cannot be read", "restore"]),
+    "config-a-list": (written("config.json", "[]"), ["config.json", "no JSON object", "restore"]),
+    "config-without-type": (config_with(model_type=None), ["config.json", 'no "model_type"', "restore"]),
+    "config-of-unknown-type": (config_with(model_type="gpt3"), ['"gpt3"', "transformers", "newer"]),
+    "layers-in-words": (config_with(n_layer="two"), ["config.json", "'two'", "restore"]),
+    "no-layers": (config_with(n_layer=0), ["num_hidden_layers as 0", "impossible", "restore"]),
+    "negative-vocabulary": (config_with(vocab_size=-1), ["vocab_size as -1", "impossible", "restore"]),
+    "no-heads": (config_with(n_head=0), ["num_attention_heads as 0", "impossible", "restore"]),
+    "heads-that-do-not-divide": (config_with(n_head=3), ["cannot be built", "16", "3", "restore"]),
+    "no-weights": (without("model.safetensors"), ["no model.safetensors", "copy the weights"]),
+    "pickle-only": (pickle_instead, ["pytorch_model.bin", "pickle", "any code", "save_pretrained"]),
+    "weights-cut-short": (cut_short, ["model.safetensors", "bytes", "cut short", "copy it again"]),
+    "weights-garbage": (written("model.safetensors", b"\xff" * 100), ["100 bytes", "damaged", "copy it again"]),
+    "weights-an-lfs-pointer": (written("model.safetensors", "version https://git-lfs"), ["23 bytes", "copy it again"]),
+    "weights-empty-file": (written("model.safetensors", ""), ["0 bytes", "damaged", "copy it again"]),
+    "weights-without-tensors": (empty_of_tensors, ["no weights at all", "copy it again"]),
+    "shard-missing": (shard_missing, ["lacks model-0", "index", "copy that file"]),
+    "index-without-map": (index_without_map, ["index.json", "names no weight files", "copy it again"]),
+    "tensors-missing": (tensors_missing, ["12 of the tensors", "transformer.h.1.", "restore"]),
+    "wider-by-config": (
+        config_with(n_embd=18),
+        ["c_attn.weight is 16 × 48 in the file", "18 × 54 by the config", "restore"],
+    ),
+    "more-layers-by-config": (config_with(n_layer=3), ["12 of the tensors", "transformer.h.2.", "restore"]),
+    "fewer-layers-by-config": (config_with(n_layer=1), ["1 layers", "transformer.h.1.", "restore"]),
+    "head-not-tied": (config_with(tie_word_embeddings=False), ["1 of the tensors", "lm_head.weight", "restore"]),
+    "no-tokenizer": (without("tokenizer.json"), ["holds no tokenizer", "copy tokenizer.json"]),
+    "vocab-without-merges": (
+        lambda folder: (folder / "tokenizer.json").rename(folder / "vocab.json"),
+        ["holds no tokenizer", "merges.txt"],
+    ),
+    "tokenizer-not-json": (written("tokenizer.json", "{"), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-of-nothing": (written("tokenizer.json", "{}"), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-config-not-json": (written("tokenizer_config.json", "{"), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-with-too-many-ids": (two_tokens_too_many, ["ids up to 261", "ends at 259", "trained with"]),
+    "tokenizer-without-tokens": (tokenizer_without_tokens, ["no token at all", "again"]),
+}
+
+
+@pytest.mark.parametrize("damage, words", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_folder_is_refused_in_one_sentence(damage, words, tiny_copy):
+    damage(tiny_copy)
+    assert_sentence(refusal(str(tiny_copy)), str(tiny_copy), *words)
+
+
+@pytest.mark.parametrize(
+    "model_type, reason",
+    [
+        ("bert", "an encoder"),
+        ("roberta", "an encoder"),
+        ("distilbert", "an encoder"),
+        ("xlnet", "an encoder"),
+        ("bert-generation", "an encoder"),
+        ("t5", "an encoder-decoder"),
+        ("bart", "an encoder-decoder"),
+        ("vit", "no causal language model"),
+        ("mamba", "not a stack of attention blocks"),
+        ("rwkv", "not a stack of attention blocks"),
+        ("xlstm", "not a stack of attention blocks"),
+    ],
+)
+def test_other_architectures_are_refused_by_name(model_type, reason, tiny_copy):
+    (tiny_copy / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert_sentence(refusal(str(tiny_copy)), str(tiny_copy), model_type, reason, "causal decoder such as gpt2")
