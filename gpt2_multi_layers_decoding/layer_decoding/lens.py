@@ -89,13 +89,8 @@ def find_lens(model: "PreTrainedModel") -> Lens:
     if not count or not below or model.get_output_embeddings() is None:
         raise LayerDecodingError(f"The lens finds no list of {count} blocks and a head in {_name(model)}; {WAYS_OUT}.")
     stand_in = StandIn(lists[path][0])
-    reader = view(model, {path: torch.nn.ModuleList([stand_in.block]), **quick_head(model, _parts)})
+    reader = view(model, {path: torch.nn.ModuleList([stand_in.block]), **quick_head(model)})
     return Lens(model, model.get_submodule(base), lists[path], path, reader, stand_in)
-
-
-def _parts(rows: torch.Tensor) -> Sequence[torch.Tensor]:
-    """Rows [R, D] as one product takes them; between 9 and 15, two products are faster than one."""
-    return rows.split(8) if 8 < len(rows) < 16 else (rows,)
 
 
 @contextmanager

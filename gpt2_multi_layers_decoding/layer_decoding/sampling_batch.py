@@ -3,8 +3,8 @@
 Float32 does not give that by itself: rounding moves every boundary of the cumulative distribution by about 1e-6, and
 where thousands of tokens are no longer than that, one step in hundreds would turn out differently in a larger batch.
 What makes a row's numbers depend on its neighbours is the kernel that the batch's size selects, so every size runs
-the same ones: batches are filled up to a multiple of BLOCK rows, the head takes at most HEAD_ROWS at once, and
-attention is the plain product. On a CPU that is exact, bit for bit; on a GPU as near as its library allows.
+the same ones: batches are filled up to a multiple of BLOCK rows, the head takes HEAD_ROWS at once, and attention is
+the plain product. On a CPU that is exact, bit for bit; on a GPU as near as its library allows.
 """
 
 import copy
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 BLOCK = 4  # rows; matrix products of fewer take other kernels
-HEAD_ROWS = 8  # more are another kernel again, and logits of a large vocabulary take much memory
+HEAD_ROWS = 8
 
 
 def full_batch(texts: int) -> int:
@@ -40,7 +40,7 @@ class Reading:
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
-        self.model = view(model, quick_head(model, lambda rows: rows.split(HEAD_ROWS)))
+        self.model = view(model, quick_head(model, HEAD_ROWS))
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
         with refusing(model, "be read on from a cache"):
