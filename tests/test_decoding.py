@@ -82,7 +82,7 @@ def test_every_layer_logits_against_the_reference(tiny):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 12, 15, 16, 40])
-def test_unembedding_in_parts_is_the_whole_product(tiny, rows):
+def test_the_quick_head_is_the_plain_one(tiny, rows):
     hidden = torch.randn(rows, 32)
     logits = find_lens(tiny).logits(hidden)
     assert torch.allclose(logits, tiny.lm_head(tiny.transformer.ln_f(hidden)), atol=1e-5)

@@ -177,7 +177,9 @@ class Largest(TorchDispatchMode):
         result = function(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, torch.Tensor):
-                self.numbers = max(self.numbers, tensor.untyped_storage().nbytes() // tensor.element_size())
+                plain = tensor.layout is torch.strided  # oneDNN's layout does not tell its storage
+                size = tensor.untyped_storage().nbytes() // tensor.element_size() if plain else tensor.numel()
+                self.numbers = max(self.numbers, size)
         return result
 
 
