@@ -12,7 +12,9 @@ import torch
 
 from layer_decoding.caching import new_cache, read_on, takes_positions
 from layer_decoding.devices import device_of
+from layer_decoding.heads import quick_head
 from layer_decoding.limits import text_config
+from layer_decoding.views import view
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,11 +42,11 @@ def texts_logprobs(
     not read again; it is used up.
     """
     prompt, rows = list(prompt_ids), [tuple(text) for text in texts]
-    together = _takes_trees(model)
+    reader = view(model, quick_head(model))
     with torch.inference_mode():
-        if together:
-            return _Tree(prompt, rows).score(model, cache)
-        return [_Tree(prompt, [row]).score(model)[0] for row in rows]
+        if _takes_trees(model):
+            return _Tree(prompt, rows).score(reader, cache)
+        return [_Tree(prompt, [row]).score(reader)[0] for row in rows]
 
 
 def _takes_trees(model: "PreTrainedModel") -> bool:
