@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 BLOCK = 4  # rows; matrix products of fewer take other kernels
-HEAD_ROWS = 8
+HEAD_ROWS = 8  # in each product of the head, the last one filled up
 
 
 def full_batch(texts: int) -> int:
