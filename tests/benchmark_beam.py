@@ -1,6 +1,6 @@
 """What beam_search costs over the generate calls that it shows: one process, interleaved runs, medians.
 
-    python tests/benchmark_beam.py                      about 6 minutes on two cores
+    python tests/benchmark_beam.py                      over ten minutes on two cores
     python tests/benchmark_beam.py --rounds 2 --cases plain
 
 A random GPT-2 of 124M parameters continues 8 tokens by 20 and by 64 with 5 beams. Beside each run of ours runs what

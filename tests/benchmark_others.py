@@ -1,6 +1,6 @@
 """Every layer's greedy choice by this package, by TransformerLens and by nnsight, beside model.generate.
 
-    python tests/benchmark_others.py --environments ~/benchmark      about 13 minutes on two cores, installing aside
+    python tests/benchmark_others.py --environments ~/benchmark      about 15 minutes on two cores, installing aside
     python tests/benchmark_others.py --quick                         a toy shape: does everything still run?
 
 Random GPT-2s of width 768 in float32 on the CPU continue 8 tokens: 12 blocks (124M parameters), 24 and 48 of the same
