@@ -21,14 +21,14 @@ from collections.abc import Sequence
 from math import inf, sqrt
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.arguments import Parser, whole_number
-from layer_decoding.attention_heads import Head, heads_of, watch_attention
-from layer_decoding.command import prompt_of, run
+from layer_decoding.cli.options import Parser, whole_number
+from layer_decoding.cli.running import prompt_of, run
 from layer_decoding.errors import UsageError
-from layer_decoding.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
-from layer_decoding.lesson_page import Page
-from layer_decoding.pieces import Pieces
-from layer_decoding.terminal import terminal_of
+from layer_decoding.teaching.attention_heads import Head, heads_of, watch_attention
+from layer_decoding.teaching.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
+from layer_decoding.teaching.page import Page
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
     from torch import Tensor

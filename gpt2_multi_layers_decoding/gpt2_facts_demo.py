@@ -16,19 +16,20 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.arguments import Parser, add_model_name, add_screen_options, read_prompt
-from layer_decoding.byte_pair_lesson import show_building, show_learning
-from layer_decoding.command import load, run
+from layer_decoding.cli.input import read_prompt
+from layer_decoding.cli.options import Parser, add_model_name, add_screen_options
+from layer_decoding.cli.running import load, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.lesson import token_labels
-from layer_decoding.lesson_page import Page
-from layer_decoding.pieces import Pieces
-from layer_decoding.terminal import terminal_of
+from layer_decoding.teaching.byte_pair_lesson import show_building, show_learning
+from layer_decoding.teaching.lesson import token_labels
+from layer_decoding.teaching.page import Page
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
     from transformers import GPT2Config
 
-    from layer_decoding.loading import LoadedModel
+    from layer_decoding.models.loading import LoadedModel
 
 FAMILY = {"gpt2": (12, 768, 12), "gpt2-medium": (24, 1024, 16), "gpt2-large": (36, 1280, 20), "gpt2-xl": (48, 1600, 25)}
 CASES = ("king", "King", "KING", " king")
@@ -116,7 +117,7 @@ def show(args: Namespace) -> None:
     if args.train_bpe:
         show_learning(page, COUNTS, UNSEEN)
     else:
-        from layer_decoding.hub import find_cached
+        from layer_decoding.models.hub import find_cached
 
         text = None if args.bpe is None else read_prompt(args.bpe)
         if args.model is None and find_cached("gpt2") is None:

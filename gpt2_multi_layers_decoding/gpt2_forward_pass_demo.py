@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from math import inf, pi, sqrt
 from typing import TYPE_CHECKING
 
-from layer_decoding.command import prompt_of, run
-from layer_decoding.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
-from layer_decoding.lesson_page import Page
-from layer_decoding.pieces import Pieces, escape
-from layer_decoding.terminal import terminal_of
+from layer_decoding.cli.running import prompt_of, run
+from layer_decoding.teaching.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
+from layer_decoding.teaching.page import Page
+from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
     from torch import Tensor

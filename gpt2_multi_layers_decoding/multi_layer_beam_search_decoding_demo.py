@@ -17,21 +17,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import (
-    Parser,
-    add_model_options,
-    add_output_options,
-    add_save_option,
-    layer_list,
-)
-from layer_decoding.beam_results import BeamSearch, BeamSettings
-from layer_decoding.command import load_prompted, notice, run
-from layer_decoding.live import ProgressLine
-from layer_decoding.saving import check_targets, save
-from layer_decoding.terminal import terminal_of
+from layer_decoding.cli.options import Parser, add_model_options, add_output_options, add_save_option, layer_list
+from layer_decoding.cli.progress import ProgressLine
+from layer_decoding.cli.running import load_prompted, notice, run
+from layer_decoding.files.saving import check_targets, save
+from layer_decoding.results.beam import BeamSearch, BeamSettings
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
-    from layer_decoding.loading import LoadedModel
+    from layer_decoding.models.loading import LoadedModel
 
 PURPOSE = "The best continuations that beam search finds, with greedy beside them."
 EXAMPLES = """
@@ -85,10 +79,9 @@ def show(args: Namespace) -> None:
     check_targets(args.save, FORMATS)
     loaded, prompt, prompt_ids = load_prompted(args)
 
-    from layer_decoding.beam_document import beam_document
-    from layer_decoding.beam_rows import render_search
-    from layer_decoding.documents import to_json
-    from layer_decoding.pieces import Pieces
+    from layer_decoding.files.documents import beam_document, to_json
+    from layer_decoding.terminal.pieces import Pieces
+    from layer_decoding.views.beam import render_search
 
     pieces = Pieces(loaded.tokenizer)
     search, interruption = find(args, settings, loaded, prompt_ids)
@@ -110,7 +103,7 @@ def find(
     args: Namespace, settings: BeamSettings, loaded: "LoadedModel", prompt_ids: list[int]
 ) -> tuple[BeamSearch | None, KeyboardInterrupt | None]:
     """The search; after Ctrl-C what was found until then, and the interruption."""
-    from layer_decoding.beam import SearchInterrupted, beam_search
+    from layer_decoding.decoding.beam import SearchInterrupted, beam_search
 
     started = time.perf_counter()
     with closing(Progress(silent=args.json or args.quiet)) as progress:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import (
+from layer_decoding.cli.options import (
     Parser,
     add_model_options,
     add_output_options,
@@ -28,21 +28,29 @@ from layer_decoding.arguments import (
     layer_list,
     whole_number,
 )
-from layer_decoding.command import load_prompted, notice, run
+from layer_decoding.cli.progress import LiveRows, NoProgress, Progress, ProgressLine
+from layer_decoding.cli.running import load_prompted, notice, run
 from layer_decoding.errors import UsageError
-from layer_decoding.limits import layer_count
-from layer_decoding.live import LiveView, ProgressLine, Silence, Watch
-from layer_decoding.pieces import Pieces, escape
-from layer_decoding.results import LayerDecoding, partial_decoding
-from layer_decoding.rows import render_decoding, render_rows
-from layer_decoding.saving import Writers, check_targets, save
-from layer_decoding.steps import render_steps
-from layer_decoding.table import render_table
-from layer_decoding.terminal import Terminal, screen_columns, terminal_of
-from layer_decoding.track import Look, check_step, is_another_inside, leaders, look_at, render_track, word_id
+from layer_decoding.files.saving import Writers, check_targets, save
+from layer_decoding.models.sizes import layer_count
+from layer_decoding.results.greedy import LayerDecoding, partial_decoding
+from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.theme import Terminal, screen_columns, terminal_of
+from layer_decoding.views.rows import render_decoding, render_rows
+from layer_decoding.views.steps import render_steps
+from layer_decoding.views.table import render_table
+from layer_decoding.views.track import (
+    Tracked,
+    check_step,
+    is_another_inside,
+    leaders,
+    render_track,
+    tracked_at,
+    word_id,
+)
 
 if TYPE_CHECKING:
-    from layer_decoding.loading import LoadedModel
+    from layer_decoding.models.loading import LoadedModel
 
 PURPOSE = "What each layer of GPT-2 would have said, beside what the model wrote."
 EXAMPLES = """
@@ -150,14 +158,14 @@ def tracked_token(args: Namespace, word: str, pieces: Pieces) -> int:
     return token
 
 
-def watch(args: Namespace, terminal: Terminal, frame: Callable[[dict[int, list[int]]], list[str]]) -> Watch:
+def watch(args: Namespace, terminal: Terminal, frame: Callable[[dict[int, list[int]]], list[str]]) -> Progress:
     """Who is told of each step: nobody, a progress line, or the rows growing on the screen."""
     if args.json or args.quiet:
-        return Silence()
+        return NoProgress()
     is_screen = sys.stdout.isatty() and (terminal.width or 0) <= screen_columns()
     if args.view != "rows" or args.no_live or not is_screen:
         return ProgressLine(new_tokens(args))
-    return LiveView(sys.stdout, frame, args.max_new_tokens)
+    return LiveRows(sys.stdout, frame, args.max_new_tokens)
 
 
 def new_tokens(args: Namespace) -> int:
@@ -168,10 +176,10 @@ def new_tokens(args: Namespace) -> int:
 
 
 def decode(
-    args: Namespace, loaded: "LoadedModel", prompt_ids: list[int], words: list[int], watcher: Watch
+    args: Namespace, loaded: "LoadedModel", prompt_ids: list[int], words: list[int], watcher: Progress
 ) -> tuple[LayerDecoding | None, KeyboardInterrupt | None]:
     """The decoding; after Ctrl-C what was finished of it, and the interruption."""
-    from layer_decoding.greedy import DecodingInterrupted, decode_layers
+    from layer_decoding.decoding.greedy import DecodingInterrupted, decode_layers
 
     started = time.perf_counter()
     with closing(watcher):
@@ -208,29 +216,29 @@ def render(
     return views[args.view]()
 
 
-def look(loaded: "LoadedModel", decoding: LayerDecoding, step: int) -> Look:
+def look(loaded: "LoadedModel", decoding: LayerDecoding, step: int) -> Tracked:
     """The words tracked at one step or, if there are none, the tokens on top at any layer.
 
     Which those are is known only after the step, so that the text up to it is read once more, in one pass.
     """
-    from layer_decoding.greedy import decode_layers
+    from layer_decoding.decoding.greedy import decode_layers
 
     check_step(decoding, step)
     written = decoding.final_row.ids[: step - 1]
     if decoding.tracked_ids:
-        return look_at(decoding, step, written)
+        return tracked_at(decoding, step, written)
     layers = [row.layer for row in decoding.rows]
     again = decode_layers(
         loaded.model, [*decoding.prompt_ids, *written], 1, layers=layers, track=leaders(decoding, step)
     )
-    return look_at(again, 1, written)
+    return tracked_at(again, 1, written)
 
 
 def write_files(args: Namespace, decoding: LayerDecoding, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> None:
     """The result in every form that was asked for; what is printed of JSON is what a file would hold."""
-    from layer_decoding.documents import greedy_document, to_json
-    from layer_decoding.page import render_page
-    from layer_decoding.tidy import to_csv
+    from layer_decoding.files.documents import greedy_document, to_json
+    from layer_decoding.files.page import render_page
+    from layer_decoding.files.tables import to_csv
 
     document = greedy_document(decoding, prompt, loaded, pieces)
     writers: Writers = {

@@ -17,7 +17,7 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import (
+from layer_decoding.cli.options import (
     Parser,
     add_model_options,
     add_output_options,
@@ -25,11 +25,12 @@ from layer_decoding.arguments import (
     layer_list,
     whole_number,
 )
-from layer_decoding.command import load_prompted, notice, run
-from layer_decoding.limits import layer_count, vocabulary_size
-from layer_decoding.live import ProgressLine, Silence, Watch
-from layer_decoding.sampling_results import ModelSamples, Sampling, SamplingRun
-from layer_decoding.sampling_settings import (
+from layer_decoding.cli.progress import NoProgress, Progress, ProgressLine
+from layer_decoding.cli.running import load_prompted, notice, run
+from layer_decoding.files.saving import check_targets, save
+from layer_decoding.models.sizes import layer_count, vocabulary_size
+from layer_decoding.results.sampling import ModelSamples, Sampling, SamplingRun
+from layer_decoding.results.settings import (
     DEFAULT_SETTINGS,
     GREEDY,
     Setting,
@@ -39,13 +40,12 @@ from layer_decoding.sampling_settings import (
     parse_values,
     top_k_notice,
 )
-from layer_decoding.saving import check_targets, save
-from layer_decoding.terminal import terminal_of
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
-    from layer_decoding.loading import LoadedModel
-    from layer_decoding.pieces import Pieces
-    from layer_decoding.sampling import Sampler
+    from layer_decoding.decoding.sampling import Sampler
+    from layer_decoding.models.loading import LoadedModel
+    from layer_decoding.terminal.pieces import Pieces
 
 PURPOSE = "What temperature, top-k, top-p and min-p do to the texts that a model writes."
 EXAMPLES = """
@@ -93,12 +93,12 @@ def show(args: Namespace) -> None:
     settings = choose_settings(args)
     check_targets(args.save, FORMATS)
     if any(path.suffix.lower() == ".png" for path in args.save):
-        from layer_decoding.plots import check_matplotlib
+        from layer_decoding.files.figure import check_matplotlib
 
         check_matplotlib()
     loaded, prompt, prompt_ids = load_prompted(args)
 
-    from layer_decoding.pieces import Pieces
+    from layer_decoding.terminal.pieces import Pieces
 
     for sentence in top_k_notice(settings, vocabulary_size(loaded.model)):
         notice(args, sentence)
@@ -139,10 +139,10 @@ class Drawing:
 
     def run(self) -> "tuple[SamplingRun, Sampler]":
         """Every setting on every model asked for, the whole one last; and the sampler of that one."""
-        from layer_decoding.limits import select_layers
-        from layer_decoding.sampling import Sampler
-        from layer_decoding.sampling_rows import render_heading, render_layer, render_notes
-        from layer_decoding.truncation import truncate
+        from layer_decoding.decoding.sampling import Sampler
+        from layer_decoding.lens.truncation import truncate
+        from layer_decoding.models.sizes import select_layers
+        from layer_decoding.views.sampling import render_heading, render_layer, render_notes
 
         args, whole = self.args, self.loaded.model
         layers = select_layers(args.layers, self.layer_count) if args.layers is None or args.layers else []
@@ -165,7 +165,7 @@ class Drawing:
 
     def draw_model(self, layer: int, sampler: "Sampler") -> ModelSamples:
         """All blocks of one model: greedy, each setting, their means, and what each draws from if asked for."""
-        from layer_decoding.sampling_rows import render_greedy, render_means, render_sampling
+        from layer_decoding.views.sampling import render_greedy, render_means, render_sampling
 
         def greedy_block(sampling: Sampling) -> list[str]:
             return render_greedy(sampling.samples[0], self.pieces, self.terminal)
@@ -187,9 +187,9 @@ class Drawing:
         self, sampler: "Sampler", setting: Setting, num_samples: int, render: Callable[[Sampling], list[str]]
     ) -> Sampling:
         """The samples of one setting, printed; after Ctrl-C what was finished of them is printed too."""
-        from layer_decoding.sampling import SamplingInterrupted
+        from layer_decoding.decoding.sampling import SamplingInterrupted
 
-        watcher: Watch = Silence()
+        watcher: Progress = NoProgress()
         if not (self.args.json or self.args.quiet):
             watcher = ProgressLine(self.args.max_new_tokens)
         with closing(watcher):
@@ -205,8 +205,8 @@ class Drawing:
 
     def draw_panels(self, sampler: "Sampler", samplings: Sequence[Sampling]) -> None:
         """A panel a setting, greedy's among them."""
-        from layer_decoding.distribution import next_distribution
-        from layer_decoding.distribution_rows import render_panel
+        from layer_decoding.decoding.distribution import next_distribution
+        from layer_decoding.views.distribution import render_panel
 
         logits = sampler.next_logits()
         for sampling in samplings:
@@ -223,16 +223,15 @@ def write(
     args: Namespace, whole: SamplingRun, sampler: "Sampler", prompt: str, loaded: "LoadedModel", pieces: "Pieces"
 ) -> None:
     """The JSON document on stdout and the files, as far as they are asked for."""
-    from layer_decoding.documents import to_json
-    from layer_decoding.sampling_document import sampling_document
+    from layer_decoding.files.documents import sampling_document, to_json
 
     def document() -> str:
         return to_json(sampling_document(whole, prompt, loaded, pieces))
 
     def picture() -> bytes:
-        from layer_decoding.cells import shorten
-        from layer_decoding.distribution import curves
-        from layer_decoding.plots import figure
+        from layer_decoding.decoding.distribution import curves
+        from layer_decoding.files.figure import figure
+        from layer_decoding.terminal.spans import shorten
 
         settings = [sampling.setting for sampling in whole.model.samplings]
         title = f"The next token after {shorten(prompt, 60, '…')!r}, by {loaded.name}"

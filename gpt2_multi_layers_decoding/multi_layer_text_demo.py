@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import (
+from layer_decoding.cli.input import STANDARD_INPUT, read_text
+from layer_decoding.cli.options import (
     Parser,
     add_model_group,
     add_output_options,
@@ -27,16 +28,16 @@ from layer_decoding.arguments import (
     layer_list,
     whole_number,
 )
-from layer_decoding.command import load, notice, run
-from layer_decoding.live import ProgressLine, Silence, Watch
-from layer_decoding.saving import check_targets, save
-from layer_decoding.terminal import terminal_of
-from layer_decoding.text_input import STANDARD_INPUT, encode_text, read_text
-from layer_decoding.text_results import TextMeasures
+from layer_decoding.cli.progress import NoProgress, Progress, ProgressLine
+from layer_decoding.cli.running import load, notice, run
+from layer_decoding.files.saving import check_targets, save
+from layer_decoding.models.prompts import encode_text
+from layer_decoding.results.text import TextMeasures
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
-    from layer_decoding.loading import LoadedModel
-    from layer_decoding.pieces import Pieces
+    from layer_decoding.models.loading import LoadedModel
+    from layer_decoding.terminal.pieces import Pieces
 
 PURPOSE = "What each layer of GPT-2 predicts for a text, token by token and on average."
 EXAMPLES = """
@@ -89,9 +90,9 @@ def show(args: Namespace) -> None:
     text = read_text(args.file)
     loaded = load(args)
 
-    from layer_decoding.pieces import Pieces
-    from layer_decoding.prompts import encode_prompt
-    from layer_decoding.text_rows import render_text
+    from layer_decoding.models.prompts import encode_prompt
+    from layer_decoding.terminal.pieces import Pieces
+    from layer_decoding.views.text import render_text
 
     pieces = Pieces(loaded.tokenizer)
     prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2
@@ -108,10 +109,10 @@ def measure(
     args: Namespace, loaded: "LoadedModel", ids: Sequence[int]
 ) -> tuple[TextMeasures | None, KeyboardInterrupt | None]:
     """The measures of a text; after Ctrl-C those of what was read, and the interruption."""
-    from layer_decoding.text_lens import TextInterrupted, measure_text
+    from layer_decoding.decoding.text import TextInterrupted, measure_text
 
     started = time.perf_counter()
-    watcher: Watch = Silence() if args.json or args.quiet else ProgressLine(len(ids))
+    watcher: Progress = NoProgress() if args.json or args.quiet else ProgressLine(len(ids))
     with closing(watcher):
         try:
             measures = measure_text(
@@ -131,8 +132,8 @@ def measure(
 
 def put_out(args: Namespace, measures: TextMeasures, loaded: "LoadedModel", pieces: "Pieces") -> None:
     """The document on stdout, and the files."""
-    from layer_decoding.documents import to_json
-    from layer_decoding.text_document import text_document, text_table
+    from layer_decoding.files.documents import text_document, to_json
+    from layer_decoding.files.tables import text_table
 
     document = to_json(text_document(measures, args.file or STANDARD_INPUT, loaded, pieces))
     if args.json:

@@ -17,12 +17,11 @@ from argparse import Namespace
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import Parser, add_screen_options
-from layer_decoding.command import run
-from layer_decoding.lesson import Steps, proof
-from layer_decoding.lesson_page import Page
-from layer_decoding.terminal import terminal_of
-from layer_decoding.word_votes import (
+from layer_decoding.cli.options import Parser, add_screen_options
+from layer_decoding.cli.running import run
+from layer_decoding.teaching.lesson import Steps, proof
+from layer_decoding.teaching.page import Page
+from layer_decoding.teaching.word_votes import (
     Feature,
     Table,
     Votes,
@@ -34,6 +33,7 @@ from layer_decoding.word_votes import (
     transitions,
     vote,
 )
+from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
     from torch import Tensor

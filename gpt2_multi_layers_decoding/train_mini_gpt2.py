@@ -23,14 +23,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layer_decoding.arguments import Parser, add_shell_options, read_prompt, whole_number
-from layer_decoding.command import notice, run
+from layer_decoding.cli.input import read_prompt
+from layer_decoding.cli.options import Parser, add_shell_options, whole_number
+from layer_decoding.cli.running import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.pieces import escape
+from layer_decoding.terminal.pieces import escape
 
 if TYPE_CHECKING:
-    from layer_decoding.training import Progress
-    from layer_decoding.training_data import Dialogues, Documents
+    from layer_decoding.training.data import Dialogues, Documents
+    from layer_decoding.training.training import Progress
 
 DEFAULT_STEPS = 3000
 PURPOSE = "Train a small GPT-2 of your own: tokenizer and model, from one file."
@@ -89,7 +90,7 @@ def build_parser() -> Parser:
 def show(args: Namespace) -> None:
     """Train, score or ask."""
     check(args)
-    from layer_decoding.loading import quiet_libraries
+    from layer_decoding.models.loading import quiet_libraries
 
     if not args.debug:
         quiet_libraries()
@@ -100,7 +101,7 @@ def show(args: Namespace) -> None:
         # Steps are short: threads that spin while they wait make each three times as long on a busy machine.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     notice(args, f"Reading {args.text or args.dialogues} …")
-    from layer_decoding.training_data import Dialogues, Documents
+    from layer_decoding.training.data import Dialogues, Documents
 
     data = Dialogues(args.dialogues) if args.dialogues else Documents(args.text)
     if args.score:
@@ -145,8 +146,8 @@ def ask(args: Namespace) -> None:
         raise LayerDecodingError(
             f"{args.out} holds no trained model; train one with TEXT or --dialogues, or name --out."
         )
-    from layer_decoding.dialogues import answer
-    from layer_decoding.loading import load_model
+    from layer_decoding.models.loading import load_model
+    from layer_decoding.training.dialogues import answer
 
     loaded = load_model(f"{args.out}/", args.device, on_notice=lambda sentence: notice(args, sentence))
     text, finished = answer(loaded.model, loaded.tokenizer, question)
@@ -157,7 +158,7 @@ def ask(args: Namespace) -> None:
 
 def score(args: Namespace, data: "Documents | Dialogues") -> None:
     """Print what a trained folder has learnt of the data."""
-    from layer_decoding.loading import load_model
+    from layer_decoding.models.loading import load_model
 
     loaded = load_model(f"{args.score}/", args.device, on_notice=lambda sentence: notice(args, sentence))
     print("\n".join(data.report(loaded.model, loaded.tokenizer)))
@@ -167,9 +168,9 @@ def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
     """Train and write the folder: tokenizer, checkpoints, and at the end the weights in float16."""
     from tqdm import tqdm
 
-    from layer_decoding.devices import pick_device
-    from layer_decoding.training import Recipe, build_model, save_model, train
-    from layer_decoding.vocabulary import tokenizer_of
+    from layer_decoding.models.devices import pick_device
+    from layer_decoding.training.training import Recipe, build_model, save_model, train
+    from layer_decoding.training.vocabulary import tokenizer_of
 
     checkpoint = args.out / "checkpoint.safetensors"
     recipe = Recipe(**{name: getattr(args, name) for name in Recipe.__dataclass_fields__})

@@ -9,8 +9,9 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
 
-SOURCE = Path(__file__).parent.parent / "gpt2_multi_layers_decoding"
-STORY = (Path(__file__).parent / "tale.txt").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "gpt2_multi_layers_decoding"
+STORY = (ROOT / "tests" / "support" / "tale.txt").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,7 +34,7 @@ def no_colour_settings():
 @pytest.fixture(scope="session")
 def mini():
     """The bundled model, loaded as every script loads it."""
-    from layer_decoding.loading import load_model, quiet_libraries
+    from layer_decoding.models.loading import load_model, quiet_libraries
 
     quiet_libraries()
     return load_model("mini", device="cpu")
@@ -42,7 +43,7 @@ def mini():
 @pytest.fixture(scope="session")
 def prompt_ids(mini):
     """The default prompt in the bundled model's tokens."""
-    from layer_decoding.arguments import DEFAULT_PROMPT
+    from layer_decoding.cli.input import DEFAULT_PROMPT
 
     return mini.tokenizer.encode(DEFAULT_PROMPT)
 
@@ -50,11 +51,11 @@ def prompt_ids(mini):
 @pytest.fixture(scope="session")
 def real_page(mini, prompt_ids):
     """What the bundled model says of the default prompt: (decoding, its JSON document, its page)."""
-    from layer_decoding.arguments import DEFAULT_PROMPT
-    from layer_decoding.documents import greedy_document, to_json
-    from layer_decoding.greedy import decode_layers
-    from layer_decoding.page import render_page
-    from layer_decoding.pieces import Pieces
+    from layer_decoding.cli.input import DEFAULT_PROMPT
+    from layer_decoding.decoding.greedy import decode_layers
+    from layer_decoding.files.documents import greedy_document, to_json
+    from layer_decoding.files.page import render_page
+    from layer_decoding.terminal.pieces import Pieces
 
     decoding, pieces = decode_layers(mini.model, prompt_ids, 16), Pieces(mini.tokenizer)
     document = json.loads(to_json(greedy_document(decoding, DEFAULT_PROMPT, mini, pieces)))

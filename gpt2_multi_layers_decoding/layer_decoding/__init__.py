@@ -1,18 +1,18 @@
 """See what every layer of a GPT-2 model would have said.
 
-Three kinds of module, one direction. *Decoding* (torch, no printing) returns frozen dataclasses of plain
-Python values; *rendering* (no torch) turns them into strings; only a script prints.
+A model's answer goes one way: *decoding* (torch, no printing) returns frozen dataclasses of plain Python values,
+*views* and *files* (no torch) turn them into lines and bytes, and only a script prints.
 
-    loading     loading, locating (hub), checkpoint, gguf_file, configuration, devices; prompts; limits
-    decoding    lens (views, heads), caching, measures, greedy (record, shrinking), truncation;
-                generation, scoring, beam (beam_record, beam_lens); sampling (sampling_batch, drawing),
-                distribution; text_lens; byte_pairs, word_votes, attention_heads;
-                training, training_data (corpus, dialogues), vocabulary; memory
-    results     results, beam_results, sampling_results, sampling_settings, text_results
-    rendering   pieces, alignment, wrapping, cells; rows, table, steps, track, live; beam_rows, beam_tree;
-                sampling_rows, distribution_rows; text_rows; lesson, lesson_page, byte_pair_lesson
-    in files    documents and *_document, tidy, page (shading), plots, saving
-    the shell   arguments, text_input, command, terminal, errors
+    errors      what a failure says, and its exit code
+    results     what decoding returns
+    models      which model, from where, on what
+    lens        a model taken apart and read layer by layer
+    decoding    the strategies: greedy, beam search, sampling, a given text
+    terminal    text on one terminal, whatever it says
+    views       a result as lines
+    files       a result as JSON, CSV, a page, a figure
+    cli         what all scripts share
+    training    a small GPT-2 of one's own;  teaching: what the lessons are made of;  mini_gpt2: the bundled model
 
 Shape symbols, used in every docstring:
 
@@ -28,30 +28,30 @@ from importlib.metadata import version as _installed_version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from layer_decoding.beam import beam_search
-    from layer_decoding.beam_results import BeamSearch
+    from layer_decoding.decoding.beam import beam_search
+    from layer_decoding.decoding.greedy import decode_layers
+    from layer_decoding.decoding.sampling import sample
+    from layer_decoding.decoding.text import measure_text
     from layer_decoding.errors import LayerDecodingError, UsageError
-    from layer_decoding.greedy import decode_layers
-    from layer_decoding.loading import LoadedModel, load_model
-    from layer_decoding.results import LayerDecoding
-    from layer_decoding.sampling import sample
-    from layer_decoding.text_lens import measure_text
-    from layer_decoding.text_results import TextMeasures
-    from layer_decoding.truncation import truncate
+    from layer_decoding.lens.truncation import truncate
+    from layer_decoding.models.loading import LoadedModel, load_model
+    from layer_decoding.results.beam import BeamSearch
+    from layer_decoding.results.greedy import LayerDecoding
+    from layer_decoding.results.text import TextMeasures
 
 _HOME_OF = {
-    "BeamSearch": "beam_results",
-    "LayerDecoding": "results",
+    "BeamSearch": "results.beam",
+    "LayerDecoding": "results.greedy",
     "LayerDecodingError": "errors",
-    "LoadedModel": "loading",
-    "TextMeasures": "text_results",
+    "LoadedModel": "models.loading",
+    "TextMeasures": "results.text",
     "UsageError": "errors",
-    "beam_search": "beam",
-    "decode_layers": "greedy",
-    "load_model": "loading",
-    "measure_text": "text_lens",
-    "sample": "sampling",
-    "truncate": "truncation",
+    "beam_search": "decoding.beam",
+    "decode_layers": "decoding.greedy",
+    "load_model": "models.loading",
+    "measure_text": "decoding.text",
+    "sample": "decoding.sampling",
+    "truncate": "lens.truncation",
 }
 
 __all__ = [
@@ -79,3 +79,7 @@ def __getattr__(name: str) -> object:
     if name in _HOME_OF:
         return getattr(import_module(f"layer_decoding.{_HOME_OF[name]}"), name)
     raise AttributeError(f"module 'layer_decoding' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

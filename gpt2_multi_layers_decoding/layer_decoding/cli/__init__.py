@@ -1,0 +1,1 @@
+"""What all scripts share: options, input, running, progress."""

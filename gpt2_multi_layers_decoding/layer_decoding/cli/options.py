@@ -1,0 +1,159 @@
+"""Options, defined once for every script; parsed before torch is imported.
+
+A value that cannot be meant is a UsageError here, in one sentence with the value; what only the model can
+tell (is there a layer 13?) is told later.
+"""
+
+import argparse
+from collections.abc import Collection
+from pathlib import Path
+from typing import NoReturn
+
+from layer_decoding import __version__
+from layer_decoding.cli.input import DEFAULT_PROMPT
+from layer_decoding.errors import UsageError
+from layer_decoding.files.saving import check_suffix
+from layer_decoding.terminal.theme import MINIMUM_WIDTH
+
+DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser of the house: no abbreviations, errors raised as one sentence, examples kept as written."""
+
+    def __init__(self, purpose: str, examples: str) -> None:
+        super().__init__(
+            description=purpose,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+            add_help=False,  # among the options of the shell instead
+        )
+        self._positionals.title = "what to read"
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for every mistake on the command line."""
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; see --help.")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Narrow enough for 80 columns, option names in a column of their own."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=80)
+
+
+def add_model_options(parser: Parser) -> None:
+    """The prompt, which model runs, and where."""
+    add_prompt(parser)
+    group = add_model_group(parser)
+    group.add_argument("--chat", action="store_true", help="ask the prompt in the model's chat template")
+    group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
+
+
+def add_model_group(parser: Parser) -> "argparse._ArgumentGroup":
+    """Which model runs, and where; the group, for what else decides how it runs."""
+    group = parser.add_argument_group("model")
+    add_model_name(group)
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    group.add_argument(
+        "--device-map", choices=DEVICE_MAPS, metavar="WAY", help="or spread by Accelerate: auto, balanced"
+    )
+    group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16 (auto)")
+    return group
+
+
+def add_prompt(parser: Parser) -> None:
+    """The text to begin with; see `read_prompt`."""
+    parser.add_argument("prompt", nargs="?", metavar="PROMPT", help=f"text to continue, - for stdin ({DEFAULT_PROMPT})")
+
+
+def add_model_name(group: "argparse._ArgumentGroup") -> None:
+    """Which model, for scripts that leave device and dtype alone."""
+    group.add_argument("--model", metavar="NAME", help="Hub name, folder, .gguf, or mini (gpt2, else mini)")
+
+
+def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
+    """What is printed and how; the group, for a script's own output options."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as JSON, alone")
+    add_screen_options(group)
+    return group
+
+
+def add_screen_options(group: "argparse._ArgumentGroup") -> None:
+    """How lines look, for scripts that print nothing but lines."""
+    group.add_argument(
+        "--color",
+        choices=["auto", "always", "never"],
+        default="auto",
+        metavar="WHEN",
+        help="colour: auto, always or never (auto)",
+    )
+    group.add_argument("--width", type=_width, metavar="CELLS", help="wrap at this width (the terminal's)")
+    add_shell_options(group)
+
+
+def add_shell_options(group: "argparse._ArgumentGroup") -> None:
+    """What every script understands, whatever it shows."""
+    group.add_argument("-h", "--help", action="help", help="show this and exit")
+    group.add_argument("--quiet", action="store_true", help="no notices on stderr")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+
+
+def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str]) -> None:
+    """--save FILE, as often as wanted: `args.save` is a list of paths, each ending in one of the suffixes."""
+
+    def target(text: str) -> Path:
+        try:
+            check_suffix(Path(text), suffixes)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
+        return Path(text)
+
+    kinds = ", ".join(suffixes)
+    group.add_argument(
+        "--save", type=target, action="append", default=[], metavar="FILE", help=f"also write to a file ({kinds})"
+    )
+
+
+def whole_number(text: str) -> int:
+    """An option's value as an integer of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too small, it must be at least 1")
+    return number
+
+
+def _width(text: str) -> int:
+    """The value of --width: enough cells for a label and some text."""
+    cells = whole_number(text)
+    if cells < MINIMUM_WIDTH:
+        raise argparse.ArgumentTypeError(f"{cells} cells are too narrow, give at least {MINIMUM_WIDTH}")
+    return cells
+
+
+def layer_list(text: str) -> list[int] | None:
+    """The value of --layers: '1,6,9-12' as numbers, 'all' as None.
+
+    >>> layer_list("1,6,9-12")
+    [1, 6, 9, 10, 11, 12]
+    """
+    if text.strip() == "all":
+        return None
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (side.strip() for side in part.partition("-"))
+        if not (first.isdecimal() and first.isascii()) or (dash and not (last.isdecimal() and last.isascii())):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 1,6,9-12, or all")
+        low, high = int(first), int(last or first)
+        if high < low:
+            raise argparse.ArgumentTypeError(f"the range {part.strip()} runs backwards, write {high}-{low}")
+        if high > 9999:
+            raise argparse.ArgumentTypeError(f"there is no layer {high}")
+        layers += range(low, high + 1)
+    return sorted(set(layers))

@@ -1,0 +1,148 @@
+"""How every script runs: parse, show, and turn whatever went wrong into one sentence and an exit code.
+
+0 done, 1 a failure of the world, 2 a usage error, 130 interrupted. Results go to stdout, all else to stderr.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO
+
+import colorama
+
+from layer_decoding.cli.input import read_prompt, stdin_is_given
+from layer_decoding.cli.options import Parser
+from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.terminal.pieces import escape
+
+if TYPE_CHECKING:
+    from layer_decoding.models.loading import LoadedModel
+
+
+OUT_OF_MEMORY = (
+    "The memory is exhausted; try a smaller model, fewer --max-new-tokens, --dtype bfloat16, or --device cpu."
+)
+Show = Callable[[argparse.Namespace], None]
+
+
+def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
+    """Parse the arguments, call `show` with them, return the exit code; nothing but --debug shows a traceback."""
+    colorama.just_fix_windows_console()
+    for stream in (sys.stdout, sys.stderr):
+        _never_fail_to_encode(stream)
+    debug = False
+    try:
+        args = parser.parse_args(argv)
+        debug = args.debug
+        if sys.stdout is None:
+            raise LayerDecodingError("The output cannot be written: standard output is closed; send it somewhere.")
+        show(args)
+        sys.stdout.flush()
+        return 0
+    except SystemExit as stop:  # argparse, after --help and --version
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        _flush_stdout()
+        _say("\nInterrupted.")
+        return 130
+    except BrokenPipeError:
+        _forget_stdout()
+        return 0
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return _explain(error)
+
+
+def prompt_of(args: argparse.Namespace) -> str:
+    """The prompt, see `read_prompt`; a reader whose pipe says nothing yet is told what is waited for."""
+    if args.prompt == "-" or (args.prompt is None and stdin_is_given()):
+        notice(args, "Reading the prompt from standard input ...")
+    return read_prompt(args.prompt)
+
+
+def load(args: argparse.Namespace) -> "LoadedModel":
+    """The model asked for; the first line is said before anything heavy is imported."""
+    from layer_decoding.models.loading import load_model, quiet_libraries
+    from layer_decoding.models.locating import DEFAULT_MODEL
+
+    notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} ...")
+    if not args.debug:
+        quiet_libraries()
+    loaded = load_model(
+        args.model,
+        args.device,
+        args.dtype,
+        device_map=args.device_map,
+        on_notice=lambda sentence: notice(args, sentence),
+    )
+    from layer_decoding.models.generation import settings_set_aside
+
+    aside = settings_set_aside(loaded.model)
+    if aside:
+        settings = ", ".join(f"{name}={value}" for name, value in aside.items())
+        notice(args, f"The model's own generation settings are set aside: {escape(settings)}.")
+    return loaded
+
+
+def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int]]":
+    """The model asked for, and what it is to continue, see `prompt_of`: the text, templated for --chat, and its ids."""
+    prompt = prompt_of(args)
+    loaded = load(args)
+    from layer_decoding.models.prompts import encode_chat, encode_prompt
+
+    if args.chat:
+        return loaded, *encode_chat(loaded.tokenizer, prompt)
+    return loaded, prompt, encode_prompt(loaded.tokenizer, prompt)
+
+
+def notice(args: argparse.Namespace, sentence: str) -> None:
+    """A line for the reader on stderr, unless --quiet."""
+    if not args.quiet:
+        _say(sentence)
+
+
+def _explain(error: Exception) -> int:
+    """Say in one sentence what went wrong; return its exit code."""
+    if isinstance(error, LayerDecodingError):
+        _say(f"error: {escape(str(error))}")
+        return error.exit_code
+    if is_out_of_memory(error):
+        _say(f"error: {OUT_OF_MEMORY}")
+    elif isinstance(error, OSError):
+        _forget_stdout()
+        _say(f"error: The output cannot be written: {error.strerror or error}; write it somewhere else.")
+    else:
+        _say(f"error: {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where.")
+    return 1
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr; a closed stderr is no reason to fail."""
+    if sys.stderr is None:  # print would take stdout in its place
+        return
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def _never_fail_to_encode(stream: TextIO) -> None:
+    """Characters that a stream's encoding lacks are written as escapes rather than raise."""
+    if stream is not None and hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _flush_stdout() -> None:
+    """Write what is left for stdout; if nobody takes it any more, forget it."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError, AttributeError):
+        _forget_stdout()
+
+
+def _forget_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush cannot fail either."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

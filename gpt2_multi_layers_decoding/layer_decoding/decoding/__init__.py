@@ -1,0 +1,1 @@
+"""The strategies: functions of a model and token ids that print nothing."""

@@ -1,0 +1,90 @@
+"""A batch of texts that begin with the same prompt, in which no row depends on how many others there are.
+
+Float32 does not give that by itself: rounding moves every boundary of the cumulative distribution by about 1e-6, and
+where thousands of tokens are no longer than that, one step in hundreds would turn out differently in a larger batch.
+What makes a row's numbers depend on its neighbours is the kernel that the batch's size selects, so every size runs
+the same ones: batches are filled up to a multiple of BLOCK rows, the head takes HEAD_ROWS at once, and attention is
+the plain product. On a CPU that is exact, bit for bit; on a GPU as near as its library allows.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from layer_decoding.errors import LayerDecodingError
+from layer_decoding.lens.cache import check_copyable, new_cache, read_on, refusing, repeat_rows
+from layer_decoding.lens.sharing import quick_head, with_modules
+from layer_decoding.models.devices import device_of
+from layer_decoding.models.sizes import cache_bytes, free_bytes
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+
+BLOCK = 4  # rows; matrix products of fewer take other kernels
+HEAD_ROWS = 8  # in each product of the head, the last one filled up
+
+
+def full_batch(texts: int) -> int:
+    """How many rows a batch of that many texts has."""
+    return -(-texts // BLOCK) * BLOCK
+
+
+class Reading:
+    """A prompt [P] that a model has read: its cache, and the logits float32 [1, V] of the token after it."""
+
+    def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
+        check_copyable(model)
+        self.model = with_modules(model, quick_head(model, HEAD_ROWS))
+        self.texts = torch.tensor([prompt], device=device_of(model))
+        self.cache = new_cache(model)
+        with refusing(model, "be read on from a cache"):
+            self.logits = _next_logits(self.model, self.texts, self.cache)
+
+
+class Batch:
+    """B texts that begin with the same prompt; `logits` float32 [B, V] are those of the next token of each."""
+
+    def __init__(self, reading: Reading, rows: int) -> None:
+        self.model = reading.model
+        self.texts = reading.texts.repeat(rows, 1)
+        self.cache = copy.deepcopy(reading.cache)
+        if self.cache is not None:
+            repeat_rows(self.cache, rows)
+        self.logits = reading.logits.expand(rows, -1)
+
+    def advance(self, ids: list[int]) -> None:
+        """Append ids [R] to the first R texts; the others, which only fill the batch up, follow the first."""
+        filled = ids + ids[:1] * (len(self.texts) - len(ids))
+        column = torch.tensor(filled, device=self.texts.device)[:, None]
+        if self.cache is None:  # nothing to read on from
+            self.texts = column = torch.cat([self.texts, column], 1)
+        self.logits = _next_logits(self.model, column, self.cache)
+
+
+def _next_logits(model: Any, ids: torch.Tensor, cache: "DynamicCache | None") -> torch.Tensor:
+    """The logits float32 [B, V] after ids [B, S], which follow what is in the cache."""
+    logits: torch.Tensor = read_on(model, ids, cache, logits_to_keep=1).logits[:, -1].float()
+    return logits
+
+
+@contextmanager
+def batch_invariant_attention() -> Iterator[None]:
+    """While open, attention is the plain product: the fused CPU kernel rounds by where in memory a row lies."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def check_memory(model: "PreTrainedModel", samples: int, tokens: int) -> None:
+    """Refuse a batch whose cache is more than the memory that is free: too large a one is killed without a word."""
+    needed, free = cache_bytes(model, samples, tokens), free_bytes(model)
+    if free is not None and needed > free:
+        raise LayerDecodingError(
+            f"The memory on {device_of(model)} is too small for {samples} samples of {tokens} tokens: the cache would "
+            f"need {needed / 1e9:,.1f} GB of {free / 1e9:,.1f}; use fewer --num-samples or --max-new-tokens."
+        )

@@ -1,0 +1,1 @@
+"""One result as the bytes of a file."""

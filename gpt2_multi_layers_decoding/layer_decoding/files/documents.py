@@ -1,0 +1,232 @@
+"""Results as JSON documents: finite numbers or null, stable keys, text beside ids."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from layer_decoding.results.beam import BeamSearch, Hypothesis, ScoredText, TraceStep
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingRun
+from layer_decoding.results.text import LayerPredictions, LayerSummary, Passage, TextMeasures
+from layer_decoding.terminal.pieces import Pieces
+
+if TYPE_CHECKING:
+    from layer_decoding.models.loading import LoadedModel
+
+
+def greedy_document(decoding: LayerDecoding, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+    """The greedy script's document, schema layer-decoding/greedy/1."""
+    return {
+        **document_head("greedy", loaded, decoding.layer_count, prompt, decoding.prompt_ids, decoding.max_new_tokens),
+        "context": decoding.context,
+        "settles_at": decoding.settles_at,
+        "rows": [_row(row, decoding, pieces) for row in decoding.rows],
+    }
+
+
+def document_head(
+    kind: str,
+    loaded: "LoadedModel",
+    layer_count: int,
+    prompt: str | None = None,
+    prompt_ids: tuple[int, ...] = (),
+    max_new_tokens: int | None = None,
+) -> dict[str, Any]:
+    """What every document begins with: where the numbers come from. Without a prompt nothing was written."""
+    import torch
+    import transformers
+
+    import layer_decoding
+
+    return {
+        "schema": f"layer-decoding/{kind}/1",
+        "versions": {
+            "program": layer_decoding.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "revision": loaded.revision,
+        },
+        "model": loaded.name,
+        "device": loaded.device,
+        "dtype": loaded.dtype,
+        "layer_count": layer_count,
+        "prompt": None if prompt is None else {"text": prompt, "ids": prompt_ids},
+        "max_new_tokens": max_new_tokens,
+    }
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """A document as one line of JSON, ASCII only; what is not a finite number becomes null."""
+    return json.dumps(_finite(document), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def _row(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> dict[str, Any]:
+    return {
+        "layer": row.layer,
+        "text": pieces.text(row.ids),
+        "ids": row.ids,
+        "tokens": pieces.of(row.ids),
+        "finished": row.finished,
+        "agrees": decoding.agrees(row),
+        "logprob_nats": row.logprob_nats,
+        "entropy_bits": row.entropy_bits,
+        "kl_to_final_bits": row.kl_to_final_bits,
+        "final_token_rank": row.final_token_rank,
+        "candidates": row.candidates
+        and [
+            [{"id": c.id, "token": pieces.of([c.id])[0], "probability": c.probability} for c in step]
+            for step in row.candidates
+        ],
+    }
+
+
+def beam_document(search: BeamSearch, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+    """The beam search script's document; `trace` and `lens` only if asked for, `unrestricted` null without a rule."""
+    settings = search.settings
+    document = {
+        **document_head("beam", loaded, search.layer_count, prompt, search.prompt_ids, settings.max_new_tokens),
+        "num_beams": settings.num_beams,
+        "num_return_sequences": settings.num_return_sequences,
+        "length_penalty": settings.length_penalty,
+        "no_repeat_ngram_size": settings.no_repeat_ngram_size,
+        "greedy": search.greedy and _scored_text(search.greedy, pieces),
+        "unrestricted": search.unrestricted and _hypothesis(search.unrestricted, pieces),
+        "hypotheses": _hypotheses(search.hypotheses, pieces),
+        "layers": [
+            {
+                "layer": found.layer,
+                "greedy": _scored_text(found.greedy, pieces),
+                "hypotheses": _hypotheses(found.hypotheses, pieces),
+            }
+            for found in search.layers
+        ],
+    }
+    if search.trace is not None:
+        document["trace"] = [_trace_step(step) for step in search.trace]
+    if search.lens is not None:
+        best = search.hypotheses[0].ids
+        document["lens"] = [
+            {
+                "layer": row.layer,
+                "ids": row.ids,
+                "tokens": pieces.of(row.ids),
+                "agrees": [token == wanted for token, wanted in zip(row.ids, best, strict=True)],
+            }
+            for row in search.lens
+        ]
+    return document
+
+
+def _scored_text(text: ScoredText, pieces: Pieces) -> dict[str, Any]:
+    return {
+        "ids": text.ids,
+        "text": pieces.text(text.ids),
+        "tokens": pieces.of(text.ids),
+        "logprob_nats": text.logprob_nats,
+        "token_logprob_nats": text.token_logprob_nats,
+        "finished": text.finished,
+    }
+
+
+def _hypothesis(text: Hypothesis, pieces: Pieces) -> dict[str, Any]:
+    return {"rank": text.rank, "score": text.score, **_scored_text(text, pieces)}
+
+
+def _hypotheses(texts: Sequence[Hypothesis], pieces: Pieces) -> list[dict[str, Any]]:
+    return [_hypothesis(text, pieces) for text in texts]
+
+
+def _trace_step(step: TraceStep) -> dict[str, Any]:
+    return {
+        "step": step.step,
+        "beams": [
+            {"ids": beam.ids, "logprob_nats": beam.logprob_nats, "parent": beam.parent, "state": beam.state}
+            for beam in step.beams
+        ],
+    }
+
+
+def sampling_document(run: SamplingRun, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+    """The whole run; with layers asked for, `layers` ends with the whole model's, which stands above it too."""
+    return {
+        **document_head("sampling", loaded, run.layer_count, prompt, run.prompt_ids, run.max_new_tokens),
+        "seed": run.seed,
+        **_samples_of_model(run.model, pieces),
+        "layers": [{"layer": model.layer, **_samples_of_model(model, pieces)} for model in run.layers],
+    }
+
+
+def _samples_of_model(model: ModelSamples, pieces: Pieces) -> dict[str, Any]:
+    return {
+        "greedy": _sample(model.greedy, pieces),
+        "settings": [_samples_of_setting(sampling, pieces) for sampling in model.samplings],
+    }
+
+
+def _samples_of_setting(sampling: Sampling, pieces: Pieces) -> dict[str, Any]:
+    return {
+        **vars(sampling.setting),
+        "samples": [{"index": sample.index, **_sample(sample, pieces)} for sample in sampling.samples],
+    }
+
+
+def _sample(sample: Sample, pieces: Pieces) -> dict[str, Any]:
+    return {
+        "ids": sample.ids,
+        "text": pieces.text(sample.ids),
+        "logprob_nats": sample.logprob_nats,
+        "mean_entropy_bits": sample.mean_entropy_bits,
+        "distinct_tokens": sample.distinct_tokens,
+        "repeated_trigram_share": sample.repeated_trigram_share,
+        "finished": sample.finished,
+    }
+
+
+def text_document(measures: TextMeasures, source: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+    """The text script's document; `source` is the file's name, or - for stdin."""
+    return {
+        **document_head("text", loaded, measures.layer_count),
+        "text": {
+            "source": source,
+            "token_count": measures.token_count,
+            "scored_count": measures.scored_count,
+            "window": measures.window,
+        },
+        "layers": [summary_numbers(summary) for summary in measures.layers],
+        "passage": _passage(measures.passage, pieces),
+    }
+
+
+def summary_numbers(summary: LayerSummary) -> dict[str, Any]:
+    return {**vars(summary), "perplexity": summary.perplexity}
+
+
+def _passage(passage: Passage, pieces: Pieces) -> dict[str, Any]:
+    return {
+        "first": passage.first,
+        "ids": passage.ids,
+        "tokens": pieces.of(passage.ids),
+        "rows": [_prediction_row(row, passage, pieces) for row in passage.predictions],
+    }
+
+
+def _prediction_row(row: LayerPredictions, passage: Passage, pieces: Pieces) -> dict[str, Any]:
+    """A layer's predictions, null where a window begins. Each is a token on its own: they are no running text."""
+    return {
+        "layer": row.layer,
+        "ids": row.ids,
+        "tokens": [None if token is None else pieces.of([token])[0] for token in row.ids],
+        "agrees": passage.agrees(row),
+        "correct": passage.correct(row),
+    }

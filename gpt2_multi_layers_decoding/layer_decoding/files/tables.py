@@ -1,0 +1,63 @@
+"""A decoding as one long table in CSV: a line a layer and step, for spreadsheets and data frames.
+
+Comma-separated as in RFC 4180, UTF-8, numbers unrounded; empty where a measure is not known.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+from layer_decoding.files.documents import summary_numbers
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.text import TextMeasures
+from layer_decoding.terminal.pieces import Pieces, escape
+
+
+def text_table(measures: TextMeasures) -> str:
+    """The numbers of each layer as CSV, a line a layer after a line of names; empty where a number is infinite."""
+    rows = [summary_numbers(summary) for summary in measures.layers]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(rows[0])
+    writer.writerows([number if math.isfinite(number) else None for number in row.values()] for row in rows)
+    return text.getvalue()
+
+
+MEASURES = ("logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank")
+COLUMNS = ("layer", "step", "id", "token", "agrees", *MEASURES)
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # a spreadsheet may run what begins so
+
+
+def to_csv(decoding: LayerDecoding, pieces: Pieces) -> str:
+    """The table with its heading, lines ended by CR LF."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows(_lines(decoding, pieces))
+    return text.getvalue()
+
+
+def safe_for_spreadsheet(text: str) -> str:
+    r"""A token as a spreadsheet may be given it: controls spelt out, an apostrophe before what would be a formula.
+
+    Not to be read backwards: which token it is, its id says.
+
+    >>> safe_for_spreadsheet("=1+1"), safe_for_spreadsheet(" =1"), safe_for_spreadsheet("\n")
+    ("'=1+1", ' =1', '\\n')
+    """
+    shown = escape(text)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def _lines(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[object]]:
+    for row in decoding.rows:
+        agrees = decoding.agrees(row)
+        measures = [getattr(row, name) or [None] * len(row.ids) for name in MEASURES]
+        for step, (token, text) in enumerate(zip(row.ids, pieces.of(row.ids), strict=True)):
+            numbers = (_finite(column[step]) for column in measures)
+            yield [row.layer, step + 1, token, safe_for_spreadsheet(text), str(agrees[step]).lower(), *numbers]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

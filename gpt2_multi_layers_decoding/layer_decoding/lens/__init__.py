@@ -1,0 +1,1 @@
+"""A model taken apart and read layer by layer."""

@@ -1,0 +1,99 @@
+"""What a model keeps of what it has read, and reading on from there.
+
+The cache holds each block's keys and values or, in recurrent blocks, a state.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache as remembered
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.models.sizes import layer_count, text_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+
+WAYS_OUT = "use another model, such as --model mini"
+
+
+def new_cache(model: "PreTrainedModel") -> "DynamicCache | None":
+    """An empty cache; None for a model cut off before its first block, which has nothing to keep."""
+    from transformers.cache_utils import DynamicCache
+
+    return DynamicCache(config=model.config) if layer_count(model) else None
+
+
+def read_on(model: torch.nn.Module, ids: torch.Tensor, cache: "DynamicCache | None", **options: Any) -> Any:
+    """The answer of a model, or of its base, to ids [B, S] that follow what is in the cache.
+
+    Positions are named where the model takes them, as `generate` does: not every family counts on from its cache.
+    """
+    if takes_positions(model) and "position_ids" not in options:
+        read = 0 if cache is None else cache.get_seq_length()
+        options["position_ids"] = torch.arange(read, read + ids.shape[1], device=ids.device)[None]
+    return model(input_ids=ids, past_key_values=cache, use_cache=cache is not None, **options)
+
+
+def takes_positions(model: torch.nn.Module) -> bool:
+    """Whether a model, or its base, can be told the positions of what it reads."""
+    return "position_ids" in _parameters(type(model).forward)
+
+
+@remembered
+def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
+    """The names of what a function can be given."""
+    return frozenset(inspect.signature(forward).parameters)
+
+
+def repeat_rows(cache: Any, rows: int) -> None:
+    """Make a batch of so many rows of a cache, or of one block's part of it, that holds one."""
+    cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+
+
+def check_cached(model: "PreTrainedModel") -> None:
+    """Refuse a model that keeps nothing of what it has read."""
+    if "past_key_values" not in _parameters(type(model).forward):
+        raise LayerDecodingError(f"{type(model).__name__} has no cache to read on from; {WAYS_OUT}.")
+
+
+def check_copyable(model: "PreTrainedModel") -> None:
+    """Refuse a model that keeps what it has read in its blocks, or nowhere, rather than in a cache to copy."""
+    check_cached(model)
+    kept = {name for module in model.modules() for name in vars(module) if name.endswith(("_state", "_states"))}
+    if kept:
+        raise LayerDecodingError(
+            f"The blocks of {type(model).__name__} keep their state to themselves ({min(kept)}), so it cannot be copied"
+            f" for several texts; {WAYS_OUT}."
+        )
+
+
+def check_separable(model: "PreTrainedModel") -> None:
+    """Refuse a model in which some blocks read keys and values that other blocks made, rather than their own."""
+    if getattr(text_config(model.config), "num_kv_shared_layers", 0):
+        raise LayerDecodingError(
+            f"The blocks of {type(model).__name__} share keys and values, so it cannot be cut off after one of them, "
+            "nor give each layer a text of its own; keep to the shared context and to the whole model."
+        )
+
+
+@contextmanager
+def refusing(model: "PreTrainedModel", what: str, ways_out: str = WAYS_OUT) -> Iterator[None]:
+    """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
+
+    Raises:
+        LayerDecodingError: with the type of error.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise LayerDecodingError(
+            f"{type(model).__name__} cannot {what} ({type(error).__name__}); {ways_out}."
+        ) from error

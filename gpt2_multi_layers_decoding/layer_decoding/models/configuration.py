@@ -1,0 +1,98 @@
+"""The configuration of a model: read, and refused where it is not that of a stack of causal attention blocks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layer_decoding.errors import LayerDecodingError, brief
+from layer_decoding.models.checkpoint import read_json
+from layer_decoding.models.gguf import set_context
+from layer_decoding.models.locating import Source
+from layer_decoding.models.sizes import text_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+# In transformers' causal mapping, outside its masked-LM mapping, and yet every position attends to all others.
+_BIDIRECTIONAL = frozenset({"bert-generation", "xlnet"})
+_WANTED = "a layer-by-layer view needs a causal decoder such as gpt2 or llama"
+
+
+def read_config(source: Source) -> "PreTrainedConfig":
+    """The configuration of a model, once it is known to be that of a causal decoder with attention blocks."""
+    file = source.folder / (source.gguf or "config.json")
+    if source.gguf is None:
+        _check_model_type(read_json(file), file)
+    from transformers import AutoConfig
+
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            source.folder, local_files_only=True, trust_remote_code=False, **source.options
+        )
+        if source.gguf is not None:
+            set_context(config, file)
+    except Exception as error:
+        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); restore the original.") from error
+    _check_decoder(config, file)
+    _check_sizes(config, file)
+    return config
+
+
+def _check_model_type(document: dict[str, Any], file: Path) -> None:
+    """Refuse a config that names no architecture, or one that transformers has no class for."""
+    model_type = document.get("model_type")
+    if not isinstance(model_type, str):
+        raise LayerDecodingError(f'{file} has no "model_type"; restore the original, or add it ("gpt2", say).')
+    from transformers import CONFIG_MAPPING, __version__
+
+    if model_type not in CONFIG_MAPPING:
+        raise LayerDecodingError(
+            f'{file} has model_type "{model_type}", which transformers {__version__} does not know; code shipped with'
+            " a model is never run, so use a model of a known type, or a newer transformers."
+        )
+
+
+def _check_decoder(config: "PreTrainedConfig", file: Path) -> None:
+    """Refuse what is not a stack of causal attention blocks, by the name of its type.
+
+    ``is_decoder`` is the switch with which transformers turns BERT and its kin into causal models; without it they
+    see the whole text, although the causal mapping lists them. State-space models have no attention heads at all.
+    """
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL,
+    )
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES as MASKED,
+    )
+
+    model_type = config.model_type
+    reason = None
+    if getattr(config, "is_encoder_decoder", False):
+        reason = "an encoder-decoder"
+    elif (model_type in MASKED or model_type in _BIDIRECTIONAL) and getattr(config, "is_decoder", None) is not True:
+        reason = "an encoder, which reads the whole text at once"
+    elif model_type not in CAUSAL:
+        reason = "which is no causal language model"
+    elif not _has_attention(config):
+        reason = "which is not a stack of attention blocks"
+    if reason:
+        raise LayerDecodingError(f"{file} describes {model_type}, {reason}; {_WANTED}.")
+
+
+def _has_attention(config: "PreTrainedConfig") -> bool:
+    try:
+        return getattr(text_config(config), "num_attention_heads", None) is not None
+    except ValueError:  # a head count that differs from layer to layer is not to be had as one number
+        return True
+
+
+def _check_sizes(config: "PreTrainedConfig", file: Path) -> None:
+    """Refuse sizes with which no model can be built; transformers itself checks no more than their type."""
+    sizes = text_config(config)
+    for name in ("vocab_size", "num_hidden_layers", "hidden_size", "num_attention_heads", "max_position_embeddings"):
+        try:
+            value = getattr(sizes, name, None)
+        except ValueError:  # differs from layer to layer
+            continue
+        if isinstance(value, int) and value < 1:
+            raise LayerDecodingError(f"{file} gives {name} as {value}, which is impossible; restore the original.")

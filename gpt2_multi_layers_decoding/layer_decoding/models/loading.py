@@ -1,0 +1,220 @@
+"""A model and its tokenizer, ready to decode with, wherever `locating` has found them.
+
+Nothing is printed here: what a reader should know (a download and its size, which model, device and dtype were
+picked, and why) goes to `on_notice` as it happens and is kept in `LoadedModel.notes`. Torch and transformers are
+imported inside functions, so that a command line can be refused before they are.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory
+from layer_decoding.models.checkpoint import Weights, check_folder, check_match, check_vocabulary, check_weights
+from layer_decoding.models.configuration import read_config
+from layer_decoding.models.devices import (
+    check_device_map,
+    check_dtype,
+    devices_of_map,
+    is_device,
+    memory_error,
+    pick_device,
+    pick_dtype,
+)
+from layer_decoding.models.gguf import check_gguf, without_progress_bar
+from layer_decoding.models.locating import Source, locate
+from layer_decoding.models.sizes import text_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+_QUIET = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+_PROGRESS_BARS = {
+    "huggingface_hub.utils.tqdm": "disable_progress_bars",
+    "transformers.utils.logging": "disable_progress_bar",
+}
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A causal language model in evaluation mode, without gradients, on `device` in `dtype`, and its tokenizer.
+
+    `name` is what it was asked for by, "mini" for the bundled model. `notes` are the notices given while loading.
+    `device` names all devices of a model that Accelerate has spread over several.
+    `revision` is the commit hash of a snapshot from the Hub's cache, None for a folder.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    device: str
+    dtype: str
+    notes: tuple[str, ...]
+    revision: str | None = None
+
+
+def load_model(
+    name: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    device_map: str | dict[str, str | int] | None = None,
+    on_notice: Callable[[str], None] | None = None,
+) -> LoadedModel:
+    """The model called `name`: a Hub name, a folder, a GGUF file, "mini", or None for gpt2 and, failing that, "mini".
+
+    `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16. `device_map` leaves the
+    placement to Accelerate, by one of its ways ("auto", "balanced", …) or module by module. Each notice is one
+    sentence, given to `on_notice` before what it announces. Raises UsageError for a malformed argument and
+    LayerDecodingError for everything that the world refuses, each with one sentence as its message.
+    """
+    notes: list[str] = []
+
+    def say(notice: str) -> None:
+        notes.append(notice)
+        if on_notice is not None:
+            on_notice(notice)
+
+    check_dtype(dtype)
+    check_device_map(device_map, device)
+    device, device_reason = pick_device(device)
+    source = locate(name, say)
+    weights = _check(source)
+    config = read_config(source)
+    tokenizer = _load_tokenizer(source, config)
+    dtype, dtype_reason = pick_dtype(dtype, device, config.model_type, weights.dtype)
+    place = f"on {device} ({device_reason})" if device_map is None else "where Accelerate puts it"
+    say(f"Running {source.name} {place} in {dtype} ({dtype_reason}).")
+    model = _load_weights(source, weights, config, device_map or device, dtype)
+    if device_map is not None:
+        device = devices_of_map(model)
+        say(f"Accelerate has put it on {device}.")
+    return LoadedModel(model, tokenizer, source.name, device, dtype, tuple(notes), source.revision)
+
+
+def quiet_libraries() -> None:
+    """Keep the warnings, advice and progress bars of transformers and huggingface_hub from the reader.
+
+    Works before they are imported, through the environment, in which a value that is already set stays; and after.
+    """
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
+    warnings.filterwarnings("ignore", module=r"(transformers|huggingface_hub|tokenizers)(\.|$)")
+    for library in ("transformers", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    for module, switch in _PROGRESS_BARS.items():
+        if module in sys.modules:
+            getattr(sys.modules[module], switch)()
+
+
+def _check(source: Source) -> Weights:
+    """Refuse what cannot be loaded, before anything is: files that are missing, damaged or pickled."""
+    if source.gguf is not None:
+        return check_gguf(source.folder / source.gguf)
+    check_folder(source.folder)
+    return check_weights(source.folder)
+
+
+def _load_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
+    """The tokenizer of a model, checked against its vocabulary."""
+    try:
+        tokenizer = _read_tokenizer(source, config)
+        check_vocabulary(tokenizer, text_config(config).vocab_size, source.folder)
+    except LayerDecodingError:
+        raise
+    except Exception as error:
+        place = source.folder / (source.gguf or "")
+        raise LayerDecodingError(
+            f"The tokenizer in {place} cannot be read ({brief(error)}); copy its files from the original model again."
+        ) from error
+    return tokenizer
+
+
+def _read_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
+    """A GPT-2 tokenizer.json, or a GGUF file's, exactly as it stands; else transformers' own choice of class.
+
+    That choice would rebuild a GPT-2 tokenizer from its vocabulary and merges alone, losing normalisers and
+    pre-tokenisers of a model trained elsewhere, and would read all of a GGUF file's header once more.
+    """
+    options: dict[str, Any] = {"local_files_only": True, **source.options}
+    tokenizer: PreTrainedTokenizerBase
+    is_gpt2 = config.model_type == "gpt2" and (source.folder / "tokenizer.json").is_file()
+    if source.gguf is not None or is_gpt2:
+        from transformers import PreTrainedTokenizerFast
+
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder, **options)
+        _name_end_of_text(tokenizer, config)
+    else:
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, **options)
+    return tokenizer
+
+
+def _name_end_of_text(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig") -> None:
+    """Tell the tokenizer which of its special tokens ends a text, where only the model's config says so (gpt2's)."""
+    ids: Any = getattr(config, "eos_token_id", None)
+    token = tokenizer.added_tokens_decoder.get(ids) if isinstance(ids, int) else None
+    if tokenizer.eos_token is None and token is not None and token.special:
+        tokenizer.eos_token = token.content
+
+
+def _load_weights(
+    source: Source, weights: Weights, config: "PreTrainedConfig", place: str | dict[str, str | int], dtype: str
+) -> "PreTrainedModel":
+    """The model of `config` with its weights in `dtype`, on a device or by a device map; every weight from a file."""
+    device = place if isinstance(place, str) and is_device(place) else None
+    try:
+        model, info = _from_pretrained(source, config, dtype, None if device else place)
+        check_match(info, config, source.folder)
+        # transformers has put it in evaluation mode
+        ready: PreTrainedModel = (model.to(device) if device else model).requires_grad_(False)
+        return ready
+    except LayerDecodingError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            where = device or "the devices there are"
+            raise memory_error(source.name, weights.parameter_count, where, dtype) from error
+        raise LayerDecodingError(
+            f"The model in {source.folder} cannot be built from its config.json and weights ({brief(error)}); restore"
+            " the original files."
+        ) from error
+
+
+def _from_pretrained(
+    source: Source, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
+) -> tuple[Any, dict[str, Any]]:
+    """transformers' own loading, with its report of what did not fit instead of its exception for some of it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {**source.options}
+    if source.gguf is None:
+        options["use_safetensors"] = True
+    if device_map is not None:
+        options["device_map"] = device_map
+    with without_progress_bar() if source.gguf else nullcontext():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    model, info = loaded
+    return model, info

@@ -1,0 +1,102 @@
+"""Which model a name means, and where its files are: the cache, the Hub, a folder, a GGUF file, the bundled one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.models import hub
+
+DEFAULT_MODEL = "gpt2"
+BUNDLED_MODEL = "mini"
+BUNDLED_FOLDER = Path(__file__).parent.parent / "mini_gpt2"
+GGUF = ".gguf"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model was found: the folder, the name to call it by, and the commit hash of a Hub snapshot.
+
+    `gguf` is the file in the folder that holds the whole model; None for config.json, tokenizer and safetensors.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+    gguf: str | None = None
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What transformers has to be told to find the model in the folder."""
+        return {} if self.gguf is None else {"gguf_file": self.gguf}
+
+
+def locate(name: str | None, say: Callable[[str], None]) -> Source:
+    """Where the model called `name` is, downloaded if need be; `say` is told of a download first.
+
+    Raises:
+        UsageError: an empty name.
+        LayerDecodingError: a name that nothing can be called by; or no such model could be had.
+    """
+    if name is None:
+        return _locate_default(say)
+    if not name.strip():
+        raise UsageError("The model name is empty: give a Hub name, a folder, or mini.")
+    if name == BUNDLED_MODEL:
+        return Source(BUNDLED_FOLDER, name)
+    if name.lower().endswith(GGUF):
+        file = _path(name)
+        return Source(file.parent, name, gguf=file.name)
+    if is_folder_name(name):
+        return Source(_path(name), name)
+    if not hub.is_possible_name(name):
+        raise LayerDecodingError(
+            f"{name!r} is neither a folder nor a possible Hub name; check it, or use --model mini."
+        )
+    return _snapshot(hub.find_cached(name) or hub.fetch(name, say), name)
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether `name` means a folder: one that is there, or a path that cannot be a Hub's ``owner/name``.
+
+    A bare name means a folder only if that holds a config.json, so that a stray folder does not hide a Hub name.
+    """
+    if "/" in name or "\\" in name:
+        return name.startswith((".", "~")) or _exists(_path(name)) or not hub.is_possible_name(name)
+    return _exists(_path(name) / "config.json")
+
+
+def _path(name: str) -> Path:
+    """`name` as a path, a leading ~ resolved where that user is known."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def _exists(path: Path) -> bool:
+    """Whether `path` is there; a path that may not be looked at, or is too long to be one, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _locate_default(say: Callable[[str], None]) -> Source:
+    """gpt2, or the bundled model where there is none: the only case in which another model than named is used."""
+    cached = hub.find_cached(DEFAULT_MODEL)
+    if cached is not None:
+        return _snapshot(cached, DEFAULT_MODEL)
+    try:
+        return _snapshot(hub.fetch(DEFAULT_MODEL, say), DEFAULT_MODEL)
+    except hub.HubError as failure:
+        say(
+            f"{DEFAULT_MODEL} is not in the local cache and {failure.reason}, so the small bundled model"
+            f" {BUNDLED_MODEL} runs instead; for {DEFAULT_MODEL}, {failure.advice}, or give its folder with --model."
+        )
+        return Source(BUNDLED_FOLDER, BUNDLED_MODEL)
+
+
+def _snapshot(folder: Path, name: str) -> Source:
+    """A snapshot folder of the Hub's cache, which is named by its commit hash."""
+    return Source(folder, name, folder.name)

@@ -1,0 +1,151 @@
+"""What a model can be asked: its sizes, prompts, ids and layers within them, and the memory that a batch needs.
+
+On Linux a process that takes too much memory is killed without a word, so what cannot fit is refused beforehand.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.models.devices import device_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+
+def text_config(config: "PreTrainedConfig") -> Any:
+    """The part of a configuration that describes the text decoder; all of it where there is not one such part."""
+    try:
+        return config.get_text_config(decoder=True)
+    except ValueError:
+        return config
+
+
+def layer_count(model: "PreTrainedModel") -> int:
+    """L, the number of blocks."""
+    return int(text_config(model.config).num_hidden_layers)
+
+
+def vocabulary_size(model: "PreTrainedModel") -> int:
+    """V, the number of tokens that a model tells apart."""
+    return int(text_config(model.config).vocab_size)
+
+
+def context_length(model: "PreTrainedModel") -> int | None:
+    """How many tokens the model's context holds; None for positions without a table (ALiBi): any number."""
+    context: int | None = getattr(text_config(model.config), "max_position_embeddings", None)
+    return context
+
+
+def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_tokens: int) -> None:
+    """Refuse an empty prompt, no new tokens, and more tokens than the model's context holds.
+
+    Raises:
+        UsageError: with the numbers and what to change.
+    """
+    if not prompt_ids:
+        raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
+    if max_new_tokens < 1:
+        raise UsageError(f"The number of new tokens is {max_new_tokens}; it must be at least 1.")
+    context = context_length(model)
+    if context is None:
+        return
+    if len(prompt_ids) >= context:
+        raise UsageError(
+            f"The prompt has {len(prompt_ids)} tokens and the model's context holds {context}; "
+            f"shorten it to at most {context - 1} tokens."
+        )
+    if len(prompt_ids) + max_new_tokens > context:
+        raise UsageError(
+            f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones are more than the {context} of the "
+            f"model's context; ask for at most {context - len(prompt_ids)} new tokens."
+        )
+
+
+def check_ids(model: "PreTrainedModel", ids: Sequence[int]) -> None:
+    """Refuse ids that the model has no embedding for."""
+    vocabulary = vocabulary_size(model)
+    unknown = [token for token in ids if not 0 <= token < vocabulary]
+    if unknown:
+        raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
+
+
+def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
+    """The rows to show: layers sorted, each once, the last always among them; None is all blocks.
+
+    Raises:
+        UsageError: a layer below 0 or above the model's last.
+    """
+    if layers is None:
+        return list(range(1, layer_count + 1))
+    beyond = sorted({layer for layer in layers if not 0 <= layer <= layer_count})
+    if beyond:
+        raise UsageError(
+            f"Layer {', '.join(map(str, beyond))} is out of range; this model has layers 1 to {layer_count} "
+            "(0 is the embeddings)."
+        )
+    return sorted({*layers, layer_count})
+
+
+_SCORE_COPIES = 4  # of a step's scores [beams, V] in float32: logits, log-probabilities, running sums, sorted
+
+
+def check_memory(model: "PreTrainedModel", beams: int, tokens: int) -> None:
+    """Raise LayerDecodingError if cache and scores alone are more than the memory that is free."""
+    free = free_bytes(model)
+    if free is not None and cache_bytes(model, beams, tokens) + score_bytes(model, beams) > free:
+        raise cache_error(model, beams, tokens)
+
+
+def cache_bytes(model: "PreTrainedModel", beams: int, tokens: int) -> int:
+    """Keys and values: beams × context × layers × width × 2 × bytes a number."""
+    return beams * tokens * layer_count(model) * _width(model) * 2 * int(model.dtype.itemsize)
+
+
+def score_bytes(model: "PreTrainedModel", beams: int) -> int:
+    """What a step's scores over the vocabulary take."""
+    return beams * vocabulary_size(model) * 4 * _SCORE_COPIES
+
+
+def cache_error(model: "PreTrainedModel", beams: int, tokens: int) -> LayerDecodingError:
+    """What would be needed, how that comes about, and what to try."""
+    layers, size = layer_count(model), model.dtype.itemsize
+    factors = f"{beams} × {tokens} tokens × {layers} layers × {_width(model)} × 2 × {size} bytes"
+    return LayerDecodingError(
+        f"The memory on {device_of(model)} is too small for {beams} beams: the cache would need {factors} = "
+        f"{_gigabytes(cache_bytes(model, beams, tokens))} and each step's scores "
+        f"{_gigabytes(score_bytes(model, beams))}; use fewer --num-beams or --max-new-tokens."
+    )
+
+
+def free_bytes(model: "PreTrainedModel") -> int | None:
+    """The memory that is free where the model is, as far as that can be asked."""
+    import torch
+
+    if device_of(model).type == "cuda":
+        return int(torch.cuda.mem_get_info(device_of(model))[0])
+    if device_of(model).type != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
+        return None if pages is None else pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _width(model: "PreTrainedModel") -> int:
+    """Numbers a token has in one layer's keys: the hidden width, or less where heads share them."""
+    config = text_config(model.config)
+    try:
+        heads = config.num_attention_heads
+        of_keys = getattr(config, "num_key_value_heads", None) or heads
+        return int((getattr(config, "head_dim", None) or config.hidden_size // heads) * of_keys)
+    except (ValueError, RuntimeError):  # differs from block to block
+        return int(config.hidden_size)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

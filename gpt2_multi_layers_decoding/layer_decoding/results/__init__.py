@@ -1,0 +1,1 @@
+"""What decoding returns and rendering takes: frozen dataclasses of plain Python values, no torch and no text."""

@@ -1,0 +1,1 @@
+"""What the scripts that teach are made of."""

@@ -1,0 +1,159 @@
+"""Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from wcwidth import iter_graphemes, width
+
+from layer_decoding.terminal.pieces import visible
+from layer_decoding.terminal.theme import MARK_CELLS, Glyphs, Role, Terminal, Theme
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding."""
+
+    text: str
+    role: Role = "plain"
+    glued: bool = False
+
+
+def pad(text: str, cells: int) -> str:
+    """Text with spaces after it, up to a width in cells."""
+    return text + " " * (cells - width(text))
+
+
+def wrap(spans: Iterable[Span], cells: int | None) -> list[list[Span]]:
+    """Break spans into lines of at most `cells` cells, before spaces where one is near; None: a single line.
+
+    Nothing is dropped: the lines joined are the spans joined. A stretch that differs counts its marks'
+    cells whether or not the theme draws them, so that coloured and plain text break at the same places.
+    """
+    if cells is None:
+        return [merge(spans)]
+    lines: list[list[Span]] = [[]]
+    for word in _words(spans):
+        if cells_of([*lines[-1], *word]) > cells and lines[-1]:
+            lines.append([])
+        if cells_of(word) <= cells:
+            lines[-1] += word
+            continue
+        for letter in (
+            Span(g, span.role) for span in word for g in ([span.text] if span.glued else iter_graphemes(span.text))
+        ):
+            if cells_of([*lines[-1], letter]) > cells and lines[-1]:
+                lines.append([])
+            lines[-1].append(letter)
+    return [merge(line) for line in lines]
+
+
+def cells_of(spans: Iterable[Span]) -> int:
+    """The width of a line in cells, marks included."""
+    return sum(width(span.text) + MARK_CELLS * (span.role == "differs") for span in merge(spans))
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """Neighbours of one role as one span; empty ones gone; a leading space stays outside what differs.
+
+    ` and the` as a difference reads ` [and the]`, not `[ and the]`.
+    """
+    merged: list[Span] = []
+    for role, group in groupby((span for span in spans if span.text), key=lambda span: span.role):
+        text = "".join(span.text for span in group)
+        blank = len(text) - len(text.lstrip(" ")) if role == "differs" else 0
+        merged += [Span(text[:blank]), Span(text[blank:], role)]
+    return [span for span in merged if span.text]
+
+
+def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Stretches that should not be broken: each begins with its space, and may change role on the way."""
+    word: list[Span] = []
+    for span in spans:
+        for part in [span.text] if span.glued else _before_spaces(span.text):
+            if part.startswith(" ") and word and not span.glued:
+                yield word
+                word = []
+            word.append(Span(part, span.role, span.glued))
+    if word:
+        yield word
+
+
+def _before_spaces(text: str) -> Iterator[str]:
+    """Text cut before each run of spaces: 'a b  c' as 'a', ' b', '  c'."""
+    start = 0
+    for at in range(1, len(text)):
+        if text[at] == " " and text[at - 1] != " ":
+            yield text[start:at]
+            start = at
+    if text[start:]:
+        yield text[start:]
+
+
+def paint(line: Iterable[Span], theme: Theme) -> str:
+    """A line as a string."""
+    return "".join(theme.paint(span.text, span.role) for span in line)
+
+
+def shorten(text: str, cells: int, dots: str) -> str:
+    """The beginning of a text that fits, with dots after it where some is left out.
+
+    >>> shorten(" responsibility", 8, "…")
+    ' respon…'
+    """
+    if width(text) <= cells:
+        return text
+    kept = ""
+    for letter in iter_graphemes(text):
+        if width(kept + letter) > cells - width(dots):
+            break
+        kept += letter
+    return kept + dots[: max(0, cells)]
+
+
+def shorten_left(text: str, cells: int, dots: str) -> str:
+    """The end of a text that fits, with dots before it where some is left out.
+
+    >>> shorten_left("once upon a time", 8, "…")
+    '… a time'
+    """
+    if width(text) <= cells:
+        return text
+    kept = ""
+    for letter in reversed(list(iter_graphemes(text))):
+        if width(letter + kept) > cells - width(dots):
+            break
+        kept = letter + kept
+    return dots + kept
+
+
+def flush_right(text: str, cells: int) -> str:
+    """Text with spaces before it, up to a width in cells."""
+    return " " * (cells - width(text)) + text
+
+
+def labelled(label: str, spans: Sequence[Span], terminal: Terminal) -> list[str]:
+    """Spans wrapped beside a label, the following lines indented under the first."""
+    indent = width(label)
+    room = None if terminal.width is None else terminal.width - indent
+    lines = wrap(spans, room)
+    heads = [terminal.theme.paint(label, "heading")] + [" " * indent] * (len(lines) - 1)
+    return [head + paint(line, terminal.theme) for head, line in zip(heads, lines, strict=True)]
+
+
+def prose(spans: Sequence[Span], terminal: Terminal) -> list[str]:
+    """A sentence wrapped as sentences are: no line begins with the space before its first word."""
+    first, *others = wrap(spans, terminal.width)
+    unindented = [[replace(line[0], text=line[0].text.lstrip(" ")), *line[1:]] for line in others]
+    return [paint(line, terminal.theme) for line in [first, *unindented]]
+
+
+def token_spans(texts: Sequence[str], same: Sequence[bool], glyphs: Glyphs) -> list[Span]:
+    """One span a token. A fragment of a character has an empty one; whichever completes it differs if either does."""
+    spans, pending = [], False
+    for text, is_same in zip(texts, same, strict=True):
+        pending = pending or not is_same
+        spans.append(Span(visible(text, glyphs), "differs" if pending else "plain"))
+        if text:
+            pending = False
+    return spans

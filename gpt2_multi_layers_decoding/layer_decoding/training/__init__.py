@@ -1,0 +1,1 @@
+"""Training a small GPT-2 of one's own."""

@@ -1,0 +1,1 @@
+"""One result as lines for a terminal."""

@@ -1,0 +1,230 @@
+"""The beam search's answer as lines: a table of hypotheses with greedy beside them, then layers, trace and lens.
+
+What is not in rank 1's text, in the same order, is painted as differing: an insertion colours itself alone.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wcwidth import width
+
+from layer_decoding.results.beam import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText
+from layer_decoding.terminal.alignment import common_positions
+from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.spans import Span, labelled, pad, paint, prose, token_spans, wrap
+from layer_decoding.terminal.theme import Terminal
+from layer_decoding.views.beam_tree import render_trace
+
+_LEAST_TEXT = 24  # cells: a text with less room beside its numbers goes under them
+
+
+def render_search(search: BeamSearch, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The whole answer, a string a line, no newline at the end of any."""
+    lines = [*labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal), ""]
+    table = _Table(search, pieces, terminal)
+    lines += table.heading()
+    for block in [layer for layer in search.layers if layer.layer != search.layer_count]:
+        lines += [terminal.theme.paint(f"Layer {block.layer}", "heading"), *table.layer(block), ""]
+    if search.layers:
+        lines.append(terminal.theme.paint(f"Layer {search.layer_count}, the model", "heading"))
+    lines += table.model()
+    lines.append("")
+    for note in [*legend(search), *findings(search), WHY_SUMS]:
+        lines += prose(note, terminal)
+    if search.trace is not None:
+        lines += ["", *render_trace(search, pieces, terminal)]
+    if search.lens is not None:
+        lines += ["", *render_lens(search, pieces, terminal)]
+    return lines
+
+
+# ---------------------------------------------------------------- the table
+@dataclass(frozen=True)
+class _Row:
+    """A text with its numbers as they are printed, and the text it is compared with."""
+
+    name: str
+    numbers: tuple[str, str, str]  # score, log p, n
+    ids: tuple[int, ...]
+    against: tuple[int, ...]
+
+
+class _Table:
+    """Rows whose numbers are aligned over all blocks."""
+
+    def __init__(self, search: BeamSearch, pieces: Pieces, terminal: Terminal) -> None:
+        self.search, self.pieces, self.terminal = search, pieces, terminal
+        self.header = ("score", "log p", "n")
+        rows = [*self._model_rows(), *(row for layer in search.layers for row in self._layer_rows(layer))]
+        self.name_cells = max(width(row.name) for row in [*rows, _Row("rank", self.header, (), ())])
+        self.cells = [max(map(len, column)) for column in zip(self.header, *(row.numbers for row in rows), strict=True)]
+
+    def heading(self) -> list[str]:
+        """The names of the columns."""
+        columns = pad("rank", self.name_cells) + self._numbers(self.header) + "  text"
+        return [self.terminal.theme.paint(columns, "heading")]
+
+    def model(self) -> list[str]:
+        """The hypotheses, the greedy text, and the best text without the n-gram rule."""
+        return [line for row in self._model_rows() for line in self._lines(row)]
+
+    def layer(self, layer: LayerSearch) -> list[str]:
+        """What the model cut off after a layer finds."""
+        return [line for row in self._layer_rows(layer) for line in self._lines(row)]
+
+    def _model_rows(self) -> list[_Row]:
+        search, best = self.search, self.search.hypotheses[0].ids
+        rows = [_row(str(text.rank), text, best, search.settings) for text in search.hypotheses]
+        if search.greedy is not None:
+            rows.append(_row("greedy", search.greedy, best, search.settings))
+        if search.unrestricted is not None:
+            rows.append(_row("free", search.unrestricted, best, search.settings))
+        return rows
+
+    def _layer_rows(self, layer: LayerSearch) -> list[_Row]:
+        first, *others = layer.hypotheses
+        settings = self.search.settings
+        return [
+            _row("1", first, self.search.hypotheses[0].ids, settings),
+            *(_row(str(text.rank), text, first.ids, settings) for text in others),
+            _row("greedy", layer.greedy, first.ids, settings),
+        ]
+
+    def _numbers(self, numbers: Sequence[str]) -> str:
+        return "".join(f"  {number:>{cells}}" for number, cells in zip(numbers, self.cells, strict=True))
+
+    def _lines(self, row: _Row) -> list[str]:
+        """A row, its text wrapped beside the numbers or, on a narrow screen, under them."""
+        theme, numbers = self.terminal.theme, self._numbers(row.numbers)
+        common = {position for position, _ in common_positions(row.ids, row.against)}
+        same = [position in common for position in range(len(row.ids))]
+        spans = token_spans(self.pieces.of(row.ids), same, self.terminal.glyphs)
+        head = theme.paint(row.name, "heading") + " " * (self.name_cells - width(row.name)) + numbers
+        indent = self.name_cells + width(numbers) + 1
+        if self.terminal.width is None:
+            return [f"{head} {paint(wrap(spans, None)[0], theme)}"]
+        beside = self.terminal.width - indent >= _LEAST_TEXT
+        lines = wrap(spans, self.terminal.width - (indent if beside else 2))
+        texts = [" " * (indent if beside else 2) + paint(line, theme) for line in lines]
+        return [f"{head} {texts[0][indent:]}", *texts[1:]] if beside else [head, *texts]
+
+
+def _row(name: str, text: ScoredText, against: tuple[int, ...], settings: BeamSettings) -> _Row:
+    score = text.score if isinstance(text, Hypothesis) else settings.score(text.logprob_nats, len(text.ids))
+    return _Row(name, (f"{score:.4f}", f"{text.logprob_nats:.3f}", str(len(text.ids))), text.ids, against)
+
+
+# ---------------------------------------------------------------- notes
+WHY_SUMS = [
+    Span(
+        "Logarithms are summed because a product of many probabilities is soon too small for a float32: 0.5**1024 comes"
+        " out as 0, the sum of its logarithms as -709.8."
+    )
+]
+
+
+def legend(search: BeamSearch) -> list[list[Span]]:
+    """How to read the rows: one list of spans a line."""
+    marked = [Span("Tokens marked "), Span("so", "differs"), Span(" are not in rank 1's text in this order.")]
+    if search.layers:
+        marked.append(
+            Span(
+                f" In a layer's block (the same search on the model cut off there) rank 1 is compared with layer"
+                f" {search.layer_count}'s, the others with the rank 1 above them."
+            )
+        )
+    return [
+        marked,
+        [
+            Span(
+                "log p is the sum of the natural logarithms of the n tokens' probabilities; score = log p /"
+                f" n**{search.settings.length_penalty:g} is what the search ranks by."
+            )
+        ],
+    ]
+
+
+def findings(search: BeamSearch) -> list[list[Span]]:
+    """What the search gained over greedy decoding, and what its n-gram rule cost."""
+    notes = []
+    best, size = search.hypotheses[0], search.settings.no_repeat_ngram_size
+    missing = search.settings.num_return_sequences - len(search.hypotheses)
+    if search.interrupted:
+        notes.append("The search was interrupted: these are the texts and beams it had.")
+    elif missing:
+        notes.append(f"{missing} of the texts asked for were not found: there are no more.")
+    if search.greedy is not None:  # which knows no rule, so it is compared with what knows none either
+        name = "Rank 1" if search.unrestricted is None else "The row free"
+        notes.append(compared_with_greedy(name, search.unrestricted or best, search.greedy))
+    if search.unrestricted is not None:
+        notes.append(cost_of_rule(best, search.unrestricted, size))
+    return [[Span(note)] for note in notes]
+
+
+def compared_with_greedy(name: str, best: Hypothesis, greedy: ScoredText) -> str:
+    """Whether beam search found a likelier text than greedy decoding, and by how much."""
+    gain = best.logprob_nats - greedy.logprob_nats
+    if best.ids == greedy.ids:
+        return f"{name} is the greedy text: beam search found nothing better."
+    lengths = ""
+    if len(best.ids) != len(greedy.ids):
+        lengths = f", with {len(best.ids)} tokens against {len(greedy.ids)}"
+    if gain > 0:
+        return f"{name} is likelier than the greedy text: by {gain:.3f} nats, {_times(gain)} as probable{lengths}."
+    return f"{name} is less likely than the greedy text: by {-gain:.3f} nats{lengths}."
+
+
+def cost_of_rule(best: Hypothesis, free: Hypothesis, size: int) -> str:
+    """The gap between the best text with the n-gram rule and the best without."""
+    what = "token" if size == 1 else f"{size} tokens in a row"
+    rule = f"That no {what} may come twice, those of the prompt included,"
+    cost = free.logprob_nats - best.logprob_nats
+    if best.ids == free.ids:
+        return f"{rule} costs nothing here: the row free, the best without the rule, is rank 1."
+    if cost >= 0:
+        return f"{rule} costs {cost:.3f} nats: the row free is the best without the rule, {_times(cost)} as probable."
+    return f"{rule} costs nothing here: the row free, the best without the rule, is less likely by {-cost:.3f} nats."
+
+
+def _times(nats: float) -> str:
+    """A difference of log-probabilities as a factor: '7.6 times'."""
+    if nats > 700:
+        return f"e**{nats:.0f} times"
+    factor = math.exp(nats)
+    return f"{factor:.2f} times" if factor < 100 else f"{factor:,.0f} times" if factor < 1e6 else f"{factor:.1e} times"
+
+
+# ---------------------------------------------------------------- the lens
+def render_lens(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """Each layer's likeliest token along rank 1, a row a layer, and rank 1 itself under them."""
+    best, rows = search.hypotheses[0].ids, search.lens or ()
+    cells = width(f"Layer {search.layer_count}:")
+    lines = []
+    for row in rows:
+        same = [token == wanted for token, wanted in zip(row.ids, best, strict=True)]
+        count = Span(f"  {sum(same)}/{len(best)}", "note", glued=True)
+        spans = [*token_spans(pieces.of(row.ids), same, terminal.glyphs), count]
+        lines += labelled(pad(f"Layer {row.layer}:", cells), spans, terminal)
+    whole = token_spans(pieces.of(best), [True] * len(best), terminal.glyphs)
+    lines += [*labelled(pad("Rank 1:", cells), whole, terminal), ""]
+    for note in lens_notes(search):
+        lines += prose(note, terminal)
+    return lines
+
+
+def lens_notes(search: BeamSearch) -> list[list[Span]]:
+    """How to read the lens along a beam."""
+    return [
+        [
+            Span("Each row is what its layer would have said next, at each step of rank 1's text. Tokens marked "),
+            Span("so", "differs"),
+            Span(" are not the ones rank 1 has there."),
+        ],
+        [
+            Span(
+                f"Even layer {search.layer_count} can be marked: a beam may pass over the likeliest next token and be"
+                " repaid later, which greedy decoding never does."
+            )
+        ],
+    ]

@@ -1,0 +1,86 @@
+"""The greedy script's answer as lines: the prompt, one row a layer, a legend, where the text settles.
+
+What differs from the last layer's row is painted as such. In own context the texts drift apart, so rows are
+aligned with the last by their longest common subsequence and the place where a row first leaves it is marked.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from wcwidth import width
+
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.terminal.alignment import common_positions, common_prefix
+from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.spans import Span, labelled, pad, prose, token_spans
+from layer_decoding.terminal.theme import Glyphs, Terminal
+
+
+def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The whole answer, a string a line, no newline at the end of any."""
+    lines = [*render_rows(decoding, prompt, pieces, terminal), ""]
+    for note in notes(decoding, terminal.glyphs):
+        lines += prose(note, terminal)
+    return lines
+
+
+def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The prompt, then one row a layer, aligned, each wrapped under itself."""
+    lines = [*labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal), ""]
+    label_cells = width(f"Layer {decoding.layer_count}: ")  # a gap, for a row that begins without a space
+    for row in decoding.rows:
+        label = pad(f"Layer {row.layer}:", label_cells)
+        lines += labelled(label, row_spans(row, decoding, pieces, terminal.glyphs), terminal)
+    return lines
+
+
+def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, glyphs: Glyphs) -> list[Span]:
+    """A row's tokens, those that differ from the last row's marked, and how many do not at its end."""
+    same, leaves_at = compare(row, decoding)
+    spans = token_spans(pieces.of(row.ids), same, glyphs)
+    if leaves_at is not None:
+        spans.insert(leaves_at, Span(glyphs.leaves, "note"))
+    if row is decoding.final_row:
+        return spans
+    return [*spans, Span(f"  {sum(same)}/{len(decoding.final_row.ids)}", "note", glued=True)]
+
+
+def compare(row: LayerRow, decoding: LayerDecoding) -> tuple[list[bool], int | None]:
+    """Which of a row's tokens are the last row's, and (own context) the position where it first leaves that row."""
+    if decoding.context == "shared":
+        return list(decoding.agrees(row)), None
+    final = decoding.final_row.ids
+    common = {position for position, _ in common_positions(row.ids, final)}
+    leaves_at = common_prefix(row.ids, final)
+    same = [position in common for position in range(len(row.ids))]
+    return same, None if leaves_at == max(len(row.ids), len(final)) else leaves_at
+
+
+def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
+    """The legend, and where the text settles: one list of spans a line."""
+    last, total = decoding.layer_count, len(decoding.final_row.ids)
+    example, leaves = Span("so", "differs"), Span(glyphs.leaves, "note")
+    if decoding.context == "own":
+        return [
+            [Span("Each row is a text of its layer's own: what the model cut off after that block writes.")],
+            [Span("Tokens marked "), example, Span(f" are not in layer {last}'s text in this order; n/{total} are.")],
+            [Span("A row leaves that text at "), leaves, Span(".")],
+        ]
+    lines = [
+        [Span(f"Each row is what its layer would have said at every step of layer {last}'s text.")],
+        [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
+    ]
+    if decoding.settles_at:
+        lines.append([Span(settling(decoding.settles_at, glyphs))])
+    return lines
+
+
+def settling(settles_at: Sequence[int], glyphs: Glyphs) -> str:
+    """For how many tokens each layer is the first from which on the choice no longer changes.
+
+    >>> settling([12, 1, 12], Glyphs())
+    'Settles at layer 1 ×1, 12 ×2 (the first from which a token no longer changes).'
+    """
+    counts = sorted(Counter(settles_at).items())
+    where = ", ".join(f"{layer} {glyphs.times}{count}" for layer, count in counts)
+    return f"Settles at layer {where} (the first from which a token no longer changes)."

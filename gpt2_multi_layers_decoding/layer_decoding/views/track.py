@@ -1,0 +1,212 @@
+"""How likely some tokens were through the layers, at one step: probability and rank as small sparklines."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wcwidth import width
+
+from layer_decoding.errors import UsageError
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.terminal.numbers import CHOSEN, percent
+from layer_decoding.terminal.pieces import Pieces, escape, token_texts
+from layer_decoding.terminal.spans import Span, labelled, pad, prose, shorten
+from layer_decoding.terminal.theme import Glyphs, Role, Terminal
+
+_GAP = "  "
+_NAME = 4  # cells: p, rank
+_MOST_TOKEN = 12  # cells: a longer token is shortened
+_LEAST_TOKEN = 4
+
+
+# ---------------------------------------------------------------- what is looked at
+@dataclass(frozen=True)
+class Tracked:
+    """N tokens at one step, as R layers see them; `written` are the tokens between the prompt and the step."""
+
+    written: tuple[int, ...]
+    layers: tuple[int, ...]  # [R]
+    chosen_id: int  # the last layer's
+    ids: tuple[int, ...]  # [N]
+    probabilities: tuple[tuple[float, ...], ...]  # [N][R]
+    ranks: tuple[tuple[int, ...], ...]  # [N][R]
+
+
+def tracked_at(tracked: LayerDecoding, step: int, written: Sequence[int]) -> Tracked:
+    """The tokens that a decoding tracked, at one of its steps, from 1."""
+    probabilities = [(row.tracked_probabilities or ())[step - 1] for row in tracked.rows]  # [R][N]
+    ranks = [(row.tracked_ranks or ())[step - 1] for row in tracked.rows]
+    return Tracked(
+        tuple(written),
+        tuple(row.layer for row in tracked.rows),
+        tracked.final_row.ids[step - 1],
+        tracked.tracked_ids,
+        tuple(zip(*probabilities, strict=True)),
+        tuple(zip(*ranks, strict=True)),
+    )
+
+
+def leaders(decoding: LayerDecoding, step: int) -> list[int]:
+    """The tokens that are on top at any of a decoding's layers at a step, from 1, in the order of the layers."""
+    return list(dict.fromkeys(row.ids[step - 1] for row in decoding.rows))
+
+
+def check_step(decoding: LayerDecoding, step: int) -> None:
+    """Raise UsageError where the text ended before a step, from 1."""
+    written = len(decoding.final_row.ids)
+    if step > written:
+        raise UsageError(f"There is no step {step}: the text ended after {written} tokens; choose a --step up to that.")
+
+
+def word_id(word: str, pieces: Pieces) -> int:
+    """The token that a word is, as it is given.
+
+    Raises UsageError where it is several, saying which, and whether it is one with a space before it.
+    """
+    ids = _encode(word, pieces)
+    if len(ids) == 1:
+        return ids[0]
+    parts = ", ".join(f"'{pieces.of([token])[0]}'" for token in ids)
+    mend = "track one of them"
+    if len(_encode(f" {word}", pieces)) == 1:
+        mend = f"with a space before it, as inside a text, it is one: --track ' {word}'"
+    raise UsageError(f"The word to track, '{word}', is {len(ids)} tokens, {parts}; {mend}.")
+
+
+def is_another_inside(word: str, pieces: Pieces) -> bool:
+    """Whether a word with a space before it, as it stands inside a text, is one token too, and another."""
+    inside = _encode(f" {word}", pieces)
+    return len(inside) == 1 and inside != _encode(word, pieces)
+
+
+def _encode(text: str, pieces: Pieces) -> list[int]:
+    ids: list[int] = pieces.tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
+# ---------------------------------------------------------------- the view
+@dataclass(frozen=True)
+class _Curve:
+    """One line: whose it is, what it shows, a bar a layer, the best value and the last layer's."""
+
+    token: str
+    role: Role
+    name: str
+    bars: str
+    numbers: tuple[str, str]
+
+
+def render_track(look: Tracked, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The prompt, what was written after it, and two curves a token; a string a line.
+
+    Raises UsageError where the terminal is too narrow for a bar a layer.
+    """
+    glyphs = terminal.glyphs
+    lines = labelled("Prompt:", [Span(" " + terminal.written(escape(prompt, glyphs.newline)))], terminal)
+    if look.written:
+        so_far = terminal.written(escape("".join(pieces.of(look.written)), glyphs.newline))
+        lines += labelled(pad("Then:", len("Prompt:")), [Span(so_far)], terminal)
+    lines += ["", *_table(look, pieces, terminal), ""]
+    for note in _notes(look, glyphs):
+        lines += prose([Span(note)], terminal)
+    return lines
+
+
+def _table(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """A heading and the curves, in columns; the numbers after the bars only where there is room for them."""
+    curves = _curves(look, pieces, terminal)
+    layers = axis(look.layers)
+    heads = ("best", f"at {look.layers[-1]}")
+    numbers = [list(column) for column in zip(heads, *(curve.numbers for curve in curves), strict=True)]
+    token_cells, shown = _fit([curve.token for curve in curves], len(layers), numbers, terminal.width)
+
+    def line(label: str, name: str, bars: str, row: int) -> str:
+        after = [f"{column[row]:<{max(map(len, column))}}" for column in numbers[:shown]]
+        return _GAP.join([f"{label} {name:<{_NAME}}", bars, *after]).rstrip(" ")
+
+    paint, label_cells = terminal.theme.paint, token_cells + len(CHOSEN)
+    step = pad(f"Step {len(look.written) + 1}", label_cells + 1 + _NAME)
+    lines = [paint(_GAP.join([step, line("", "", layers, 0).lstrip(" ")]), "heading")]
+    for row, curve in enumerate(curves, 1):
+        token = shorten(curve.token, token_cells, terminal.glyphs.dots)
+        token += CHOSEN if token and curve.role == "chosen" else ""
+        label = paint(token, curve.role) + " " * (label_cells - width(token))
+        bars = paint(curve.bars, curve.role) + " " * (len(layers) - len(curve.bars))
+        lines.append(line(label, curve.name, bars, row))
+    return lines
+
+
+def _curves(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[_Curve]:
+    """Two for each token: its probability, beside its name, and under that its rank."""
+    highest = max(map(max, look.probabilities))
+    curves = []
+    glyphs = terminal.glyphs
+    texts = map(terminal.written, token_texts(look.ids, pieces, glyphs))
+    for token, text, chances, ranks in zip(look.ids, texts, look.probabilities, look.ranks, strict=True):
+        role: Role = "chosen" if token == look.chosen_id else "plain"
+        bars = "".join(probability_bar(chance, highest, glyphs) for chance in chances)
+        best = look.layers[chances.index(max(chances))]
+        curves.append(_Curve(text, role, "p", bars, (f"{percent(max(chances))} at {best}", percent(chances[-1]))))
+        bars = "".join(rank_bar(rank, glyphs) for rank in ranks)
+        best = look.layers[ranks.index(min(ranks))]
+        curves.append(_Curve("", role, "rank", bars, (f"{min(ranks)} at {best}", str(ranks[-1]))))
+    return curves
+
+
+def _fit(tokens: Sequence[str], bars: int, numbers: Sequence[Sequence[str]], cells: int | None) -> tuple[int, int]:
+    """How many cells a token gets, and how many of the columns of numbers are shown."""
+    token = min(_MOST_TOKEN, max(map(width, tokens)))
+    if cells is None:
+        return token, len(numbers)
+
+    def spare(columns: int) -> int:
+        after = sum(len(_GAP) + max(map(len, column)) for column in numbers[:columns])
+        return cells - (token + len(CHOSEN) + 1 + _NAME + len(_GAP) + bars + after)
+
+    shown = max((count for count in range(len(numbers) + 1) if spare(count) >= 0), default=0)
+    cut = max(0, -spare(shown))
+    least = min(token, _LEAST_TOKEN)
+    if token - cut < least:
+        raise UsageError(
+            f"A bar for each of {bars} layers needs {cells - spare(0) - token + least} cells, the width is {cells};"
+            " make it wider or choose fewer --layers."
+        )
+    return token - cut, shown
+
+
+def axis(layers: Sequence[int]) -> str:
+    """The first and the last layer over the ends of their bars.
+
+    >>> axis(range(1, 13))
+    '1         12'
+    """
+    first, last = str(layers[0]), str(layers[-1])
+    if len(layers) == 1:
+        return last
+    gap = len(layers) - len(first) - len(last)
+    return first + " " * gap + last if gap > 0 else f"{first}-{last}"
+
+
+def probability_bar(probability: float, highest: float, glyphs: Glyphs) -> str:
+    """A probability as one of eight bars, the highest of all a full one."""
+    return glyphs.bars[min(7, int(8 * probability / highest))] if highest else glyphs.bars[0]
+
+
+def rank_bar(rank: int, glyphs: Glyphs) -> str:
+    """A rank as one of eight bars: full at 1, and one lower for every factor √10.
+
+    >>> "".join(rank_bar(rank, Glyphs()) for rank in (1, 2, 10, 11, 100, 1000, 1001, 50257))
+    '█▇▆▅▄▂▁▁'
+    """
+    return glyphs.bars[max(0, 7 - math.ceil(2 * math.log10(rank)))]
+
+
+def _notes(look: Tracked, glyphs: Glyphs) -> list[str]:
+    """How to read the curves."""
+    highest = percent(max(map(max, look.probabilities)))
+    full, middle, empty = glyphs.bars[-1], rank_bar(100, glyphs), glyphs.bars[0]
+    return [
+        f"A bar a layer. p: the token's probability, {full} is {highest}, the highest here. rank: its place among all"
+        f" tokens, {full} is 1, {middle} 100, {empty} beyond 1000. {CHOSEN} is the token that layer {look.layers[-1]}"
+        " chose."
+    ]

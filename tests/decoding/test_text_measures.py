@@ -1,0 +1,298 @@
+"""A whole text through the lens: its numbers against plain float64, and how it is read."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import BloomConfig, GPT2Config
+
+import reference
+from conftest import STORY, random_gpt2
+from layer_decoding.decoding import text as text_lens
+from layer_decoding.decoding.text import TextInterrupted, measure_text, window_length
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.models.prompts import encode_text
+from layer_decoding.results.text import LayerPredictions, Passage
+from layer_decoding.terminal.theme import Terminal
+from layer_decoding.views.text import render_text
+
+
+def random_ids(count, vocabulary=97, seed=0):
+    """A text without sense."""
+    return torch.randint(vocabulary, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def in_windows(ids, window):
+    """The disjoint windows of a text, the last one as long as it is."""
+    return [ids[start : start + window] for start in range(0, len(ids), window)]
+
+
+# ---------------------------------------------------------------- parity with plain arithmetic
+
+
+def float64_numbers(model, ids, window, layers):
+    """{layer: shares and means of the text} and {layer: predictions of every token}, from the definitions.
+
+    By transformers' own hidden states, of which the last entry is already after ln_f and the others are not.
+    """
+    sums = {layer: [0.0] * 5 for layer in layers}
+    predictions = {layer: [] for layer in layers}
+    scored = 0
+    for piece in in_windows(ids, window):
+        *raw, last = model(torch.tensor([piece]), output_hidden_states=True).hidden_states
+        logits = [*(model.lm_head(model.transformer.ln_f(hidden[0])) for hidden in raw), model.lm_head(last[0])]
+        scored += len(piece) - 1
+        for layer in layers:
+            predictions[layer].append(None)
+            for here, own in enumerate(piece[1:]):
+                row, final = logits[layer][here], logits[-1][here]
+                top = min(range(len(row)), key=lambda token: (-float(row[token]), token))
+                final_top = min(range(len(row)), key=lambda token: (-float(final[token]), token))
+                predictions[layer].append(top)
+                # Rank 1 means agrees, ties included.
+                assert (reference.rank(row, final_top) == 1) == (top == final_top)
+                numbers = [
+                    top == final_top,
+                    top == own,
+                    float(reference.entropy_bits64(row)),
+                    float(reference.kl_bits64(final, row)),
+                    float(reference.log_softmax64(row)[own]),
+                ]
+                sums[layer] = [a + b for a, b in zip(sums[layer], numbers, strict=True)]
+    return {layer: [number / scored for number in row] for layer, row in sums.items()}, predictions
+
+
+def assert_measures(measures, expected):
+    """The means of every layer, to 1e-4."""
+    assert [summary.layer for summary in measures.layers] == sorted(expected)
+    for summary in measures.layers:
+        layer, *numbers = vars(summary).values()
+        assert numbers == pytest.approx(expected[layer], abs=1e-4), layer
+        assert summary.perplexity == pytest.approx(math.exp(-expected[layer][-1]), rel=1e-4)
+
+
+@pytest.mark.parametrize("count, window", [(150, None), (64, None), (65, None), (40, 7), (2, 2)])
+def test_against_float64(tiny, count, window):
+    """Windows that end the text, that leave one token over, that are longer than it."""
+    ids = random_ids(count)
+    measures = measure_text(tiny, ids, layers=range(5), passage=range(count), window=window)
+    expected, predictions = float64_numbers(tiny, ids, window or 64, range(5))
+    assert measures.window == (window or 64)
+    assert measures.scored_count == sum(len(piece) - 1 for piece in in_windows(ids, measures.window))
+    assert_measures(measures, expected)
+    assert measures.passage.ids == tuple(ids)
+    assert {row.layer: list(row.ids) for row in measures.passage.predictions} == predictions
+
+
+def test_ties_go_to_the_lowest_id(tiny):
+    """With every token twice in the vocabulary, a top token is always one of two equals."""
+    half = tiny.transformer.wte.weight.data[:48].clone()
+    tiny.transformer.wte.weight.data[48:96] = half
+    ids = random_ids(60)
+    measures = measure_text(tiny, ids, passage=range(60))
+    expected, predictions = float64_numbers(tiny, ids, 64, range(1, 5))
+    assert_measures(measures, expected)
+    assert {row.layer: list(row.ids) for row in measures.passage.predictions} == predictions
+    assert all(token < 48 or token == 96 for token in measures.passage.final.ids[1:])
+
+
+def test_the_last_layer_is_exactly_itself(tiny):
+    last = measure_text(tiny, random_ids(100)).layers[-1]
+    assert last.agreeing_share == 1
+    assert last.mean_kl_to_final_bits == 0
+
+
+def model_loss(model, ids, window):
+    """The model's own mean loss in nats over the same windows."""
+    pieces = [piece for piece in in_windows(ids, window) if len(piece) > 1]
+    losses = [model(torch.tensor([piece]), labels=torch.tensor([piece])).loss.item() for piece in pieces]
+    scored = [len(piece) - 1 for piece in pieces]
+    return sum(loss * count for loss, count in zip(losses, scored, strict=True)) / sum(scored)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(count=st.integers(2, 150), window=st.integers(2, 64), seed=st.integers(0, 9))
+def test_perplexity_is_the_models_own_loss(count, window, seed):
+    model = random_gpt2(seed)
+    ids = random_ids(count, seed=seed)
+    last = measure_text(model, ids, layers=[4], window=window).layers[-1]
+    loss = model_loss(model, ids, window)
+    assert -last.mean_logprob_nats == pytest.approx(loss, abs=1e-4)
+    assert last.perplexity == pytest.approx(math.exp(loss), rel=1e-4)
+
+
+def test_perplexity_of_the_bundled_model(mini):
+    ids = encode_text(mini.tokenizer, STORY * 3)
+    assert len(ids) > 2 * mini.model.config.n_positions
+    last = measure_text(mini.model, ids).layers[-1]
+    loss = model_loss(mini.model, ids.tolist(), mini.model.config.n_positions)
+    assert last.perplexity == pytest.approx(math.exp(loss), abs=1e-4)
+
+
+def test_worked_by_hand():
+    """Text 2 1 0 over three tokens: at its second token p = 1/2 1/4 1/4 against 1/4 1/2 1/4, at its third both 1 0 0.
+
+    Entropies (1.5 + 0) / 2 bits; KL (1/4 + 0) / 2; perplexities exp of (log 4 + 0) / 2 = 2, and sqrt(2).
+    """
+    nothing = -1000.0
+    first = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
+    logits = torch.tensor([[[math.log(p) for p in row] for row in first], [[5.0, nothing, nothing]] * 2])
+    books = text_lens.TextSums([2, 1, 0], [1, 2], range(3))
+    books.add(1, logits)
+    measures = books.result(2, 3)
+    assert list(vars(measures.layers[0]).values()) == pytest.approx([1, 0.5, 0.5, 0.75, 0.125, -math.log(2)])
+    assert list(vars(measures.layers[1]).values()) == pytest.approx([2, 1, 1, 0.75, 0, -math.log(2) / 2])
+    assert [summary.perplexity for summary in measures.layers] == pytest.approx([2, math.sqrt(2)])
+    assert measures.passage == Passage(
+        1, (2, 1, 0), (LayerPredictions(1, (None, 0, 0)), LayerPredictions(2, (None, 1, 0)))
+    )
+    assert measures.passage.agrees(measures.passage.predictions[0]) == (None, False, True)
+    assert measures.passage.correct(measures.passage.predictions[0]) == (None, False, True)
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_nothing_depends_on_how_many_positions_are_taken_at_once(tiny, monkeypatch):
+    ids = random_ids(130)
+    whole = measure_text(tiny, ids)
+    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 97 * 4 * 5)
+    pieces = measure_text(tiny, ids)
+    assert pieces.passage == whole.passage
+    for ours, theirs in zip(pieces.layers, whole.layers, strict=True):
+        assert list(vars(ours).values()) == pytest.approx(list(vars(theirs).values()), abs=1e-5)
+
+
+class Largest(TorchDispatchMode):
+    """The largest tensor that any operation made while this was open."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None):
+        """Look at what comes out."""
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                plain = tensor.layout is torch.strided  # oneDNN's layout does not tell its storage
+                size = tensor.untyped_storage().nbytes() // tensor.element_size() if plain else tensor.numel()
+                self.numbers = max(self.numbers, size)
+        return result
+
+
+def test_memory_is_bounded_by_the_chunk_and_not_by_the_text(monkeypatch):
+    """Neither layers × positions × vocabulary nor anything that grows with the text is made."""
+    model = random_gpt2(vocab_size=5000)
+    weights = model.lm_head.weight.numel()  # 160,000; the logits of a window in all layers would be 1,280,000
+    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 100_000)
+    largest = []
+    for count in (64, 640):
+        with Largest() as seen:
+            measure_text(model, random_ids(count))
+        largest.append(seen.numbers)
+    assert largest[0] == largest[1] <= weights
+
+
+def test_the_passage_and_the_layers_asked_for(tiny):
+    ids = random_ids(70)
+    whole = measure_text(tiny, ids, passage=range(70)).passage
+    part = measure_text(tiny, ids, layers=[2], passage=range(60, 999))
+    assert part.passage.first == 61
+    assert part.passage.ids == tuple(ids[60:])
+    assert [row.layer for row in part.passage.predictions] == [summary.layer for summary in part.layers] == [2, 4]
+    for row, layer in zip(part.passage.predictions, (2, 4), strict=True):
+        assert row.ids == whole.predictions[layer - 1].ids[60:]
+    assert part.passage.final.ids[4] is None  # token 65 begins the second window
+    lone = measure_text(tiny, ids[:65], passage=range(63, 65)).passage
+    assert lone.ids == tuple(ids[63:65])  # the last token is a window by itself
+    assert lone.final.ids[1] is None
+
+
+def test_an_interruption_leaves_the_numbers_of_what_was_read(tiny, monkeypatch):
+    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 97 * 4 * 10)
+    ids = random_ids(64)
+
+    def stop_after(tokens):
+        def on_tokens(read):
+            if read >= tokens:
+                raise KeyboardInterrupt
+
+        return on_tokens
+
+    with pytest.raises(TextInterrupted) as stop:
+        measure_text(tiny, ids, on_tokens=stop_after(21))
+    read = stop.value.result
+    assert (read.scored_count, read.token_count) == (20, 64)
+    assert read.passage.ids == tuple(ids[:21])
+    whole = measure_text(tiny, ids[:21])
+    assert read.passage == whole.passage
+    assert read.layers[0].perplexity == pytest.approx(whole.layers[0].perplexity, rel=1e-4)
+    with pytest.raises(TextInterrupted) as stop:
+        measure_text(tiny, ids, on_tokens=stop_after(1), passage=range(50, 60))
+    assert stop.value.result.passage.ids == ()
+    assert "Means over 10 predicted tokens of 64" in "\n".join(render_text(stop.value.result, None, Terminal()))
+
+    def stop_at_once(*_args, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tiny, "forward", stop_at_once)
+    with pytest.raises(TextInterrupted) as stop:
+        measure_text(tiny, ids)
+    assert stop.value.result is None
+
+
+def test_progress_counts_the_tokens_read(tiny):
+    seen = []
+    measure_text(tiny, random_ids(150), on_tokens=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 150
+
+
+def test_a_lens_that_misses_the_models_logits_is_refused(tiny):
+    # Bound to this model, and so blind to the view of it that the lens reads with.
+    tiny.forward = lambda forward=tiny.forward, **options: SimpleNamespace(logits=forward(**options).logits * 1.1)
+    with pytest.raises(LayerDecodingError, match="misses the logits"):
+        measure_text(tiny, random_ids(10))
+    assert not any(block._forward_hooks for block in tiny.transformer.h)
+
+
+def test_memory_that_runs_out_is_said_in_terms_of_the_window(tiny, monkeypatch):
+    def fail(*_args, **_options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(tiny.transformer, "forward", fail)
+    with pytest.raises(LayerDecodingError, match="64 tokens at once; try a smaller --window"):
+        measure_text(tiny, random_ids(10))
+
+
+@pytest.mark.parametrize(
+    "ids, options, words",
+    [
+        ([], {}, "The text is empty"),
+        ([3], {}, "The text is one token"),
+        ([3, 97], {}, "vocabulary of 97"),
+        ([-1, 3], {}, "vocabulary of 97"),
+        ([3, 4], {"layers": [5]}, "Layer 5 is out of range"),
+        ([3, 4], {"passage": range(2, 5)}, "begins at token 3 and the text has 2"),
+        ([3, 4], {"passage": range(0)}, "inside the text"),
+        ([3, 4], {"window": 1}, "at least 2"),
+        ([3, 4], {"window": 65}, "context holds 64"),
+    ],
+)
+def test_texts_and_options_that_cannot_be(tiny, ids, options, words):
+    with pytest.raises(UsageError, match=words):
+        measure_text(tiny, ids, **options)
+
+
+@pytest.mark.parametrize("context, asked, length", [(64, None, 64), (10**5, None, 2048), (10**5, 5000, 5000)])
+def test_window_of_a_context(context, asked, length):
+    model = SimpleNamespace(config=GPT2Config(n_positions=context))
+    assert window_length(model, asked) == length
+
+
+def test_window_of_a_model_that_reads_any_length():
+    model = SimpleNamespace(config=BloomConfig())
+    assert (window_length(model), window_length(model, 10**6)) == (2048, 10**6)

@@ -1,0 +1,294 @@
+"""The page in a browser: pointer and keyboard reach all of it, and it can be read on any screen and on paper."""
+
+import math
+
+import pytest
+
+from browser import CONTROL, Browser, find_browser
+from layer_decoding.files.page import render_page
+from layer_decoding.files.shading import SHADES, measures_of, percent
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, parsed, pieces_of, shown_alone
+
+needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on the PATH")
+SELECTED = "document.activeElement"
+PLACE = "document.getElementById('place').textContent"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser for all tests of this file; each opens its own page."""
+    opened = Browser(find_browser())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def visit(browser, tmp_path):
+    """Open a page; at the end nothing may have been complained about."""
+    browser.complaints.clear()
+
+    def opened(page, **how):
+        file = tmp_path / "page.html"
+        file.write_text(page, encoding="utf-8")
+        browser.open(file, **how)
+        return browser
+
+    yield opened
+    assert browser.complaints == []
+
+
+def cell(row, step):
+    """The selector of a cell, both from 1."""
+    return f"#layers tbody tr:nth-child({row}) td:nth-child({step + 1})"
+
+
+def expected_details(document, layer, step):
+    row = document["rows"][layer - 1]
+    return {
+        "place": f"Layer {layer}, token {step}",
+        "token": shown_alone(row["tokens"][step - 1]),
+        "numbers": [
+            percent(math.exp(row["logprob_nats"][step - 1])),
+            f"{row['entropy_bits'][step - 1]:.2f}",
+            f"{row['kl_to_final_bits'][step - 1]:.2f}",
+            str(row["final_token_rank"][step - 1]),
+        ],
+        "candidates": [shown_alone(c["token"]) + percent(c["probability"]) for c in row["candidates"][step - 1]],
+    }
+
+
+def details(browser):
+    return browser.ask(
+        """({
+            place: document.getElementById("place").textContent,
+            token: document.getElementById("token").textContent,
+            numbers: [...document.querySelectorAll("#numbers dd")].map((number) => number.textContent),
+            candidates: [...document.querySelectorAll("#candidates tbody tr")].map((row) => row.textContent),
+        })"""
+    )
+
+
+@needs_browser
+def test_pointing_at_a_cell_shows_what_lies_behind_it(real_page, visit):
+    _, document, page = real_page
+    browser = visit(page, height=1200)
+    assert details(browser) == expected_details(document, 1, 1)
+    for layer, step in ((3, 7), (12, 2), (1, 11)):
+        browser.point(cell(layer, step))
+        assert details(browser) == expected_details(document, layer, step)
+    assert browser.ask("document.getElementById('spoken').textContent") == ""  # only the keyboard's way is spoken
+    browser.point("h1")
+    assert details(browser) == expected_details(document, 1, 1)
+    browser.click(cell(5, 5))
+    browser.point("h1")
+    assert details(browser) == expected_details(document, 5, 5)
+
+
+@needs_browser
+def test_the_table_by_keyboard_alone(real_page, visit):
+    _, document, page = real_page
+    browser = visit(page)
+    browser.press("Tab")
+    assert browser.ask(f"{SELECTED}.value") == "probability"
+    browser.press("Tab")
+    assert browser.ask(f"{SELECTED}.tagName") == "TD"
+    steps = [
+        ("ArrowRight", 0, (1, 2)),
+        ("ArrowDown", 0, (2, 2)),
+        ("End", 0, (2, 16)),
+        ("ArrowRight", 0, (2, 16)),
+        ("ArrowLeft", 0, (2, 15)),
+        ("Home", 0, (2, 1)),
+        ("ArrowLeft", 0, (2, 1)),
+        ("ArrowUp", 0, (1, 1)),
+        ("ArrowUp", 0, (1, 1)),
+        ("End", CONTROL, (12, 16)),
+        ("ArrowDown", 0, (12, 16)),
+        ("Home", CONTROL, (1, 1)),
+        ("ArrowDown", 0, (2, 1)),
+    ]
+    for key, modifiers, (layer, step) in steps:
+        browser.press(key, modifiers)
+        assert details(browser) == expected_details(document, layer, step), key
+        assert browser.ask(f"{SELECTED} === document.querySelector('{cell(layer, step)}')")
+    spoken = browser.ask("document.getElementById('spoken').textContent")
+    wanted = expected_details(document, 2, 1)
+    for part in (wanted["place"], f"“{wanted['token']}”", *wanted["numbers"]):
+        assert part in spoken
+    browser.press("Tab")  # one stop for the whole table
+    assert browser.ask(f"document.getElementById('layers').contains({SELECTED})") is False
+    assert browser.ask("document.querySelectorAll('#layers [tabindex=\"0\"]').length") == 1
+
+
+@needs_browser
+def test_a_resting_pointer_does_not_disturb_the_keyboard(visit):
+    decoding = made_up(3, 60, 1, 20)
+    browser = visit(render_page(decoding, "p", HEAD, pieces_of([f" token{number}" for number in range(20)])))
+    browser.point(cell(2, 3))
+    assert browser.ask(PLACE) == "Layer 2, token 3"
+    browser.ask(f"document.querySelector('{cell(1, 1)}').focus()")
+    browser.press("End")  # scrolls another cell under the pointer
+    browser.ask("document.getElementById('scroller').scrollLeft")
+    browser.picture()
+    assert browser.ask(PLACE) == "Layer 1, token 60"
+
+
+@needs_browser
+def test_arrows_between_rows_of_different_length(visit):
+    decoding, page = hostile_page("own")
+    lengths = [len(row.ids) for row in decoding.rows]
+    assert len(set(lengths)) > 1
+    browser = visit(page)
+    longest = lengths.index(max(lengths)) + 1
+    browser.ask(f"document.querySelector('{cell(longest, max(lengths))}').focus()")
+    for row in range(longest + 1, len(lengths) + 1):
+        browser.press("ArrowDown")
+        assert browser.ask(PLACE) == f"Layer {row}, token {min(lengths[longest - 1 : row])}"
+
+
+@needs_browser
+def test_another_measure(real_page, visit):
+    decoding, _, page = real_page
+    browser = visit(page, height=1200)
+    table = "[...document.querySelectorAll('#layers tbody tr')].map((row) => [...row.querySelectorAll('td')].map("
+    for name, measure in [*measures_of(decoding).items()][::-1]:
+        browser.click(f"input[value={name}]")
+        assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == measure.texts
+        assert browser.ask(f"{table}(cell) => Number(/\\bs(\\d)/.exec(cell.className)[1])))") == measure.levels
+        for end in ("meaning", "low", "high"):
+            assert browser.ask(f"document.getElementById('{end}').textContent") == getattr(measure, end)
+    browser.press("ArrowRight")  # from the first, by keyboard
+    assert browser.ask("document.querySelector('#switch :checked').value") == "entropy"
+    entropies = measures_of(decoding)["entropy"].texts
+    assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == entropies
+
+
+@needs_browser
+def test_hostile_tokens_are_shown_as_text(visit):
+    decoding, page = hostile_page()
+    browser = visit(page, height=1200)
+    for number, row in enumerate(decoding.rows, 1):
+        for step, token in enumerate(row.ids, 1):
+            browser.ask(f"document.querySelector('{cell(number, step)}').focus()")
+            assert details(browser)["token"] == shown_alone(HOSTILE[token])
+    assert browser.ask("document.title") == r"What every layer of <b>\u202e would have said"
+    assert browser.ask("document.images.length + document.scripts.length") == 2  # the data and the page's own
+    assert "<script>document.title" in browser.ask("document.querySelector('.prompt').textContent")
+
+
+@needs_browser
+def test_an_injected_script_would_not_run(visit, browser):
+    _, page = hostile_page()
+    visit(page.replace("<main>", "<main><script>document.title = 'owned'</script>", 1))
+    assert browser.ask("document.title") != "owned"
+    assert "Content Security Policy" in browser.complaints.pop()["text"]
+
+
+CONTRASTS = """(() => {
+    const brush = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const painted = (...colours) => {
+        for (const colour of colours) { brush.fillStyle = colour; brush.fillRect(0, 0, 1, 1); }
+        return [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const linear = (value) => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+    const behind = (element) =>
+        element ? [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : ["white"];
+    const text = [...document.body.querySelectorAll("*")].filter((element) =>
+        element.checkVisibility() && [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim()));
+    const seen = {};
+    for (const element of text) {
+        const back = behind(element);
+        const [a, b] = [luminance(painted(...back)), luminance(painted(...back, getComputedStyle(element).color))];
+        const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        const name = `${element.tagName}.${element.className} ${element.parentElement.className}`;
+        seen[name] = Math.min(seen[name] ?? 99, ratio);
+    }
+    return seen;
+})()"""
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_every_shade(visit, scheme):
+    """WCAG 2.2, 1.4.3 (AA): 4.5 to 1, for all text of a page that has every shade under both kinds of token."""
+    row = LayerRow(
+        1, (0,) * 18, False, tuple(math.log((0.5 + i // 2) / 9) for i in range(18)), (0.0,) * 18, (0.0,) * 18, (1,) * 18
+    )
+    last = LayerRow(
+        2, (0, 1) * 9, False, *(row.logprob_nats, row.entropy_bits, row.kl_to_final_bits, row.final_token_rank)
+    )
+    page = render_page(LayerDecoding("shared", 2, (0,), 18, (row, last), (1,) * 18), "p", HEAD, pieces_of(["a", "b"]))
+    assert {f"s{level}" for level in range(SHADES)} <= {c.get("class").split()[0] for c in cells_of(parsed(page))[0]}
+    contrasts = visit(page, scheme=scheme).ask(CONTRASTS)
+    assert len(contrasts) > 15
+    assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
+
+
+@needs_browser
+def test_without_its_script_the_page_is_still_whole(real_page, visit):
+    _, _, page = real_page
+    browser = visit(page, script=False)
+    assert browser.ask("document.getElementById('details').checkVisibility()") is False
+    assert browser.ask("document.getElementById('switch').checkVisibility()") is False
+    assert browser.ask("document.querySelectorAll('#layers tbody td small').length") == 12 * 16
+    assert browser.ask("document.querySelector('.rows').checkVisibility()") is True
+
+
+@needs_browser
+def test_a_narrow_screen_scrolls_the_table_and_nothing_else(real_page, visit):
+    browser = visit(real_page[2], width=400)
+    assert browser.ask("document.documentElement.scrollWidth") <= 400
+    edge = "document.querySelector('#layers tbody th').getBoundingClientRect().left"
+    before = browser.ask(edge)
+    browser.ask(f"document.querySelector('{cell(12, 16)}').focus()")
+    assert browser.ask("document.getElementById('scroller').scrollLeft") > 0
+    assert browser.ask(edge) == before
+
+
+@needs_browser
+@pytest.mark.parametrize("key, layer, step", [("ArrowLeft", 6, 8), ("ArrowDown", 7, 9)])
+def test_nothing_lies_over_the_cell_that_has_the_focus(real_page, visit, key, layer, step):
+    """WCAG 2.2, 2.4.11: the next cell, put under the row's label or under the details first, comes out of there."""
+    browser = visit(real_page[2], width=400)
+    browser.ask(f"document.querySelector('{cell(6, 9)}').focus()")
+    browser.ask(
+        f"""(() => {{
+            const scroller = document.getElementById("scroller");
+            const box = document.querySelector("{cell(layer, step)}").getBoundingClientRect();
+            if ("{key}" === "ArrowLeft") scroller.scrollLeft += box.left - scroller.getBoundingClientRect().left - 5;
+            else scrollBy(0, box.bottom - innerHeight + 30);
+        }})()"""
+    )
+    assert not browser.ask(uncovered(cell(layer, step)))
+    browser.press(key)
+    assert browser.ask(f"{SELECTED} === document.querySelector('{cell(layer, step)}')")
+    assert browser.ask(uncovered(cell(layer, step)))
+
+
+def uncovered(selector):
+    """An expression: whether an element is on top at two of its corners."""
+    return f"""(() => {{
+        const element = document.querySelector("{selector}"), box = element.getBoundingClientRect();
+        return [[box.left + 4, box.top + 4], [box.right - 4, box.bottom - 4]].every(
+            ([x, y]) => element.contains(document.elementFromPoint(x, y)));
+    }})()"""
+
+
+@needs_browser
+def test_on_paper_every_column_is_there_once(visit):
+    decoding = made_up(12, 40, 2, 50)
+    texts = [f" token{number}" if number % 3 else "," for number in range(50)]
+    browser = visit(render_page(decoding, "p", HEAD, pieces_of(texts)))
+    browser.ask("dispatchEvent(new Event('beforeprint'))")
+    headings = "[...document.querySelectorAll('.panels thead small')].map((step) => Number(step.textContent))"
+    assert browser.ask(headings) == list(range(1, 41))
+    assert browser.ask("document.querySelectorAll('.panels tbody tr').length") % 12 == 0
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.call("Emulation.setDeviceMetricsOverride", width=680, height=1000, deviceScaleFactor=1, mobile=False)
+    assert browser.ask("Math.max(...[...document.querySelectorAll('.panels table')].map((t) => t.offsetWidth))") <= 680
+    browser.call("Emulation.setEmulatedMedia", media="")
+    browser.ask("dispatchEvent(new Event('afterprint'))")
+    assert browser.ask("document.querySelector('.panels')") is None
+    assert browser.paper().startswith(b"%PDF")

@@ -1,0 +1,94 @@
+"""Files written whole or not at all, and refused before any work."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.files.saving import check_targets, save
+
+WRITERS = {".json": lambda: b"{}\n"}
+
+
+def test_a_new_file_and_a_replaced_one(tmp_path):
+    target = tmp_path / "a.JSON"
+    save(target, WRITERS)
+    assert target.read_bytes() == b"{}\n"
+    save(target, {".json": lambda: b"[]\n"})
+    assert target.read_bytes() == b"[]\n"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_keeps_pointing_where_it_did(tmp_path):
+    target, link = tmp_path / "a.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    save(link, WRITERS)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"{}\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError("torn")])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, error):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(LayerDecodingError if isinstance(error, OSError) else type(error)):
+        save(target, WRITERS)
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_content_that_cannot_be_made_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+
+    def fail():
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        save(target, {".json": fail})
+    assert target.read_text() == "old"
+
+
+def test_targets_are_checked_without_leaving_anything(tmp_path):
+    target = tmp_path / "a.json"
+    check_targets([target, target], [".json"])
+    assert not list(tmp_path.iterdir())
+    target.write_text("old")
+    check_targets([target], [".json"])
+    assert target.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", ".json", "json"])
+def test_unknown_suffixes(tmp_path, name):
+    with pytest.raises(UsageError, match=r"Cannot tell .* end it in \.json or \.csv"):
+        check_targets([tmp_path / name], [".json", ".csv"])
+
+
+def test_a_folder_that_is_not_there_and_one_in_the_files_place(tmp_path):
+    with pytest.raises(LayerDecodingError, match=r"Cannot write '.*' \(No such file or directory\)"):
+        check_targets([tmp_path / "no" / "a.json"], [".json"])
+    (tmp_path / "dir.json").mkdir()
+    with pytest.raises(LayerDecodingError, match="it is a folder"):
+        check_targets([tmp_path / "dir.json"], [".json"])
+
+
+def test_a_read_only_file(tmp_path, monkeypatch):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # who runs as root may write everything
+    with pytest.raises(LayerDecodingError, match="it is read-only"):
+        check_targets([target], [".json"])
+
+
+def test_a_link_to_itself(tmp_path):
+    loop = tmp_path / "loop.json"
+    loop.symlink_to(Path("loop.json"))
+    with pytest.raises(LayerDecodingError, match="Cannot write"):
+        check_targets([loop], [".json"])

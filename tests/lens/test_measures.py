@@ -1,0 +1,84 @@
+"""The numbers of a step against float64 arithmetic, ties included, and a case worked by hand."""
+
+import math
+
+import pytest
+import torch
+
+import reference
+from layer_decoding import decode_layers
+from layer_decoding.lens.measures import measure, ranks, top_candidates
+
+
+@pytest.mark.parametrize("scale, offset", [(1, 0), (10, -100), (40, 0), (0.01, 5)])
+def test_against_float64(scale, offset):
+    torch.manual_seed(0)
+    logits = torch.randn(6, 997) * scale + offset
+    numbers = measure(logits, final=True, candidates=4, track=(3, 996))
+    logp = reference.log_softmax64(logits)
+    best = logits.argmax(-1)
+    assert torch.allclose(numbers.logprob_nats.double(), logp[range(6), best], atol=1e-5)
+    assert torch.allclose(numbers.entropy_bits.double(), reference.entropy_bits64(logits), atol=1e-4)
+    assert torch.allclose(
+        numbers.kl_to_final_bits.double(), reference.kl_bits64(logits[-1:], logits), rtol=1e-5, atol=1e-4
+    )
+    assert numbers.final_token_rank.tolist() == [reference.rank(row, int(best[-1])) for row in logits]
+    assert torch.allclose(numbers.tracked_probabilities.double(), logp[:, [3, 996]].exp(), atol=1e-6)
+    assert numbers.tracked_ranks.tolist() == [[reference.rank(row, 3), reference.rank(row, 996)] for row in logits]
+    assert torch.allclose(
+        numbers.candidate_probabilities.double(), logp.gather(1, numbers.candidate_ids).exp(), atol=1e-6
+    )
+
+
+def test_worked_by_hand():
+    """Probabilities 1/2 1/4 1/4 against 1/4 1/2 1/4: entropies 1.5 bits, KL 1/2·1 - 1/4·1 = 1/4 bit."""
+    logits = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]).log()
+    numbers = measure(logits, final=True, candidates=3, track=())
+    assert numbers.entropy_bits.tolist() == pytest.approx([1.5, 1.5])
+    assert numbers.kl_to_final_bits.tolist() == pytest.approx([0.25, 0.0], abs=1e-6)
+    assert numbers.logprob_nats.tolist() == pytest.approx([math.log(0.5)] * 2)
+    assert numbers.final_token_rank.tolist() == [2, 1]
+    assert numbers.candidate_ids.tolist() == [[1, 0, 2], [0, 1, 2]]
+
+
+def test_kl_of_the_last_row_is_exactly_zero_and_never_negative(mini, prompt_ids):
+    decoding = decode_layers(mini.model, prompt_ids, 20)
+    assert set(decoding.final_row.kl_to_final_bits) == {0.0}
+    assert min(min(row.kl_to_final_bits) for row in decoding.rows) >= 0
+
+
+def test_rank_one_means_agrees(mini, prompt_ids):
+    decoding = decode_layers(mini.model, prompt_ids, 20)
+    for row in decoding.rows:
+        assert [rank == 1 for rank in row.final_token_rank] == list(decoding.agrees(row))
+        assert [step[0].id for step in row.candidates] == list(row.ids)
+        assert [math.log(step[0].probability) for step in row.candidates] == pytest.approx(row.logprob_nats, abs=1e-5)
+
+
+@pytest.mark.parametrize("row", [[0.0] * 50, [1.0, 2.0, 2.0, 0.0, 2.0, 1.0], [3.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+def test_ties_go_to_the_lowest_id(row):
+    logits = torch.tensor([row, row])
+    expected = sorted(range(len(row)), key=lambda i: (-row[i], i))[:3]
+    assert top_candidates(logits, 3).tolist() == [expected] * 2
+    assert ranks(logits, torch.arange(len(row)))[0].tolist() == [reference.rank(row, i) for i in range(len(row))]
+
+
+def test_more_candidates_than_tokens():
+    assert top_candidates(torch.tensor([[1.0, 3.0, 2.0]]), 10).tolist() == [[1, 2, 0]]
+
+
+def test_measures_of_a_decoding_against_float64(tiny):
+    prompt = [5, 17, 42]
+    decoding = decode_layers(tiny, prompt, 6, layers=range(5), track=[11])
+    text = list(prompt)
+    for step, final in enumerate(decoding.final_row.ids):
+        logits = reference.lens_logits(tiny, text)
+        for row, own in zip(decoding.rows, logits, strict=True):
+            logp = reference.log_softmax64(own)
+            assert row.logprob_nats[step] == pytest.approx(logp[row.ids[step]].item(), abs=1e-4)
+            assert row.entropy_bits[step] == pytest.approx(reference.entropy_bits64(own).item(), abs=1e-4)
+            assert row.kl_to_final_bits[step] == pytest.approx(reference.kl_bits64(logits[-1], own).item(), abs=1e-4)
+            assert row.final_token_rank[step] == reference.rank(own, final)
+            assert row.tracked_probabilities[step][0] == pytest.approx(logp[11].exp().item(), abs=1e-5)
+            assert row.tracked_ranks[step][0] == reference.rank(own, 11)
+        text.append(final)

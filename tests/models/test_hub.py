@@ -1,0 +1,299 @@
+"""A model by its name: from the cache without a network, else from a Hub, which can fail in many ways."""
+
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+
+from fake_hub import COMMIT, FakeHub
+from layer_decoding.models import hub
+from layer_decoding.models.loading import load_model
+from model_folders import PICKLE, cut_short, index_without_map, pickle_instead, shard_missing, without
+from refusals import assert_sentence, refusal
+
+
+@pytest.fixture
+def online(tmp_path, monkeypatch) -> Path:
+    """An empty cache, no token, no proxy, no offline mode, and whatever HF_ENDPOINT a test then sets."""
+    for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    huggingface_hub.close_session()  # the client remembers the proxies it was made with
+    yield tmp_path / "hub"
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def fake_hub(online, monkeypatch):  # noqa: ARG001 - for its effect
+    server = FakeHub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any attempt to look up a name or to connect is an error, and is remembered."""
+    attempts: list[object] = []
+
+    def refuse(*args, **_kwargs):
+        attempts.append(args)
+        raise OSError("a network call")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    yield attempts
+    assert not attempts
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def put_in_cache(cache: Path, name: str, folder: Path) -> Path:
+    """`folder` as the snapshot of `name` that huggingface_hub would have left."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(COMMIT)
+    return Path(shutil.copytree(folder, repository / "snapshots" / COMMIT))
+
+
+# ---------------------------------------------------------------- here or in the cache
+
+
+@pytest.mark.usefixtures("online", "no_network")
+@pytest.mark.parametrize("name", ["mini", "folder"])
+def test_no_network_for_a_model_that_is_here(name, tiny_folder):
+    loaded = load_model(str(tiny_folder) if name == "folder" else name)
+    assert loaded.revision is None
+    assert len(loaded.notes) == 1
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("asked", [None, "gpt2", "openai-community/gpt2"])
+@pytest.mark.parametrize("cached", ["gpt2", "openai-community/gpt2"])
+def test_gpt2_comes_from_the_cache_under_either_name(cached, asked, online, tiny_folder):
+    put_in_cache(online, cached, tiny_folder)
+    loaded = load_model(asked)
+    assert loaded.name == (asked or "gpt2")
+    assert loaded.revision == COMMIT
+    assert loaded.model.config.n_layer == 2
+    assert len(loaded.notes) == 1
+
+
+def test_spellings_of_other_names():
+    assert hub.spellings("distilbert/distilgpt2") == ("distilbert/distilgpt2", "distilgpt2")
+    assert hub.spellings("someone/gpt2") == ("someone/gpt2",)
+    assert hub.spellings("someone/model") == ("someone/model",)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_damaged_gpt2_in_the_cache_is_an_error_not_another_model(online, tiny_folder):
+    cut_short(put_in_cache(online, "gpt2", tiny_folder))
+    assert_sentence(refusal(), COMMIT, "model.safetensors", "cut short")
+
+
+@pytest.mark.parametrize("damage", [without("model.safetensors"), shard_missing, index_without_map, pickle_instead])
+def test_incomplete_snapshot_counts_as_not_cached(damage, online, tiny_folder, closed_port, monkeypatch):
+    damage(put_in_cache(online, "some/model", tiny_folder))
+    monkeypatch.setenv("HF_ENDPOINT", closed_port)
+    assert_sentence(refusal("some/model"), "some/model", closed_port, "HF_ENDPOINT", "folder", "--model mini")
+
+
+# ---------------------------------------------------------------- downloads
+
+
+def test_download_is_announced_first_and_takes_no_pickle(fake_hub, tiny_folder):
+    unwanted = {"pytorch_model.bin": PICKLE, "tf_model.h5": b"x", "onnx/config.json": b"{}", "README.md": b"x"}
+    fake_hub.repositories["some/model"] = files_of(tiny_folder) | unwanted
+    requests_at_notice: list[Counter[str]] = []
+    loaded = load_model("some/model", on_notice=lambda _: requests_at_notice.append(Counter(fake_hub.requests)))
+    assert requests_at_notice[0] == Counter({"GET /api/models/some/model": 1})
+    assert_sentence(loaded.notes[0], "Downloading some/model", "MB", fake_hub.url)
+    assert loaded.revision == COMMIT
+    assert loaded.name == "some/model"
+    downloaded = {request.rpartition("/main/")[2] for request in fake_hub.requests if "/resolve/" in request}
+    assert downloaded == set(files_of(tiny_folder))
+    assert torch.equal(loaded.model.lm_head.weight, load_model(str(tiny_folder)).model.lm_head.weight)
+
+
+def test_second_time_comes_from_the_cache(fake_hub, tiny_folder):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    load_model("some/model")
+    fake_hub.requests.clear()
+    assert load_model("some/model").revision == COMMIT
+    assert fake_hub.requests == []
+
+
+def test_incomplete_snapshot_is_completed(fake_hub, online, tiny_folder):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    (put_in_cache(online, "some/model", tiny_folder) / "model.safetensors").unlink()
+    assert load_model("some/model").revision == COMMIT
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_gpt2_is_downloaded_when_nothing_is_asked_for(moved, fake_hub, tiny_folder):
+    """On the Hub itself gpt2 is a redirection to openai-community/gpt2."""
+    fake_hub.repositories["openai-community/gpt2" if moved else "gpt2"] = files_of(tiny_folder)
+    for file in files_of(tiny_folder) if moved else ():
+        end = f"gpt2/resolve/main/{file}"
+        fake_hub.statuses[f"/{end}"] = (307, {"Location": f"/openai-community/{end}"})
+    if moved:
+        fake_hub.statuses["/api/models/gpt2"] = (307, {"Location": "/api/models/openai-community/gpt2"})
+    loaded = load_model()
+    assert (loaded.name, loaded.model.config.n_layer) == ("gpt2", 2)
+    assert_sentence(loaded.notes[0], "Downloading gpt2 (0 MB)")
+
+
+def test_which_files_are_wanted():
+    sharded = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    index = "model.safetensors.index.json"
+    others = [
+        "consolidated.safetensors",
+        "model.fp16.safetensors",
+        "onnx/model-1-of-1.safetensors",
+        "pytorch_model.bin",
+    ]
+    files = dict.fromkeys(["tokenizer.json", *others, *sharded, index, "config.json"], 1)
+    assert hub._wanted_files(files) == ["config.json", "tokenizer.json", index, *sharded]
+    assert hub._wanted_files(files | {"model.safetensors": 1})[-1] == "model.safetensors"
+    assert hub._size([548_105_171, None]) == "size unknown"
+    assert hub._size([548_105_171, 1_355_256]) == "549 MB"
+
+
+def test_proxy_is_honoured(fake_hub, tiny_folder, monkeypatch):
+    """The Hub's name cannot be resolved here: only the proxy can answer for it."""
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    monkeypatch.setenv("http_proxy", fake_hub.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert load_model("some/model").revision == COMMIT
+
+
+def test_cache_that_cannot_be_written(fake_hub, tiny_folder, online):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    online.write_text("a file where the cache should be")
+    assert_sentence(refusal("some/model"), "some/model", "cannot be written", "HF_HOME")
+
+
+# ---------------------------------------------------------------- what cannot be downloaded
+
+
+@pytest.mark.parametrize(
+    "missing, reason",
+    [("model.safetensors", "pickle is refused"), ("config.json", "config.json"), ("tokenizer.json", "tokenizer")],
+)
+def test_repository_that_cannot_be_loaded_is_not_downloaded(missing, reason, fake_hub, tiny_folder):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder) | {"pytorch_model.bin": PICKLE}
+    del fake_hub.repositories["some/model"][missing]
+    assert_sentence(refusal("some/model"), "some/model", reason, "another model")
+    assert fake_hub.requests == ["GET /api/models/some/model"]
+
+
+@pytest.mark.parametrize(
+    "status, headers, words",
+    [
+        (404, {}, ["knows no such model", "HTTP 404", "spelling"]),
+        (404, {"X-Error-Code": "RepoNotFound"}, ["knows no such model", "HTTP 404", "spelling"]),
+        (401, {}, ["knows no such model", "HTTP 401", "hf auth login"]),
+        (403, {"X-Error-Code": "GatedRepo"}, ["accepted its terms", "hf auth login"]),
+        (503, {}, ["HTTP 503", "later"]),
+        (200, {}, ["does not answer as a Hub does", "HF_ENDPOINT"]),
+    ],
+    ids=["unknown", "unknown-by-code", "unauthorised", "gated", "out-of-order", "not-a-hub"],
+)
+def test_answers_of_the_hub_that_are_no_model(status, headers, words, fake_hub):
+    fake_hub.statuses["/api/models/some/model"] = (status, headers)
+    message = refusal("some/model")
+    assert_sentence(message, "some/model", fake_hub.url if status != 403 else "Hub", "--model mini", *words)
+
+
+def test_gated_files_behind_an_open_listing(fake_hub, tiny_folder):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    fake_hub.statuses["/some/model/resolve/main/config.json"] = (401, {"X-Error-Code": "GatedRepo"})
+    assert_sentence(refusal("some/model"), "some/model", "accepted its terms", "hf auth login")
+
+
+# ---------------------------------------------------------------- a Hub that cannot be reached
+
+
+def test_hub_that_answers_and_then_falls_silent(fake_hub, tiny_folder, monkeypatch):
+    monkeypatch.setattr(hub, "TIMEOUT_SECONDS", 0.3)
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    fake_hub.silent.add("/some/model/resolve/main/model.safetensors")
+    started = time.perf_counter()
+    assert_sentence(refusal("some/model"), "some/model", "broke off", "timed out", "HF_ENDPOINT", "--model mini")
+    assert time.perf_counter() - started < 3
+
+
+@pytest.mark.usefixtures("online")
+def test_silent_hub_is_noticed_within_five_seconds(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        started = time.perf_counter()
+        noticed: list[float] = []
+        loaded = load_model(on_notice=lambda _: noticed.append(time.perf_counter() - started))
+    assert noticed[0] < 5
+    assert loaded.name == "mini"
+    assert len(loaded.notes) == 2
+    assert_sentence(loaded.notes[0], "gpt2", "mini", "4 seconds", "HF_ENDPOINT", "--model")
+
+
+@pytest.mark.usefixtures("online")
+def test_name_lookup_that_hangs_is_left_behind(monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr(hub, "PROBE_SECONDS", 0.3)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+
+    def hang(*_args, **_kwargs):
+        released.wait(30)
+        raise socket.gaierror("too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    started = time.perf_counter()
+    try:
+        assert_sentence(refusal("some/model"), "some/model", "http://hub.invalid", "HF_ENDPOINT", "--model mini")
+        assert time.perf_counter() - started < 3
+    finally:
+        released.set()
+
+
+@pytest.mark.usefixtures("online")
+def test_refused_connection_falls_back_to_mini_only_for_the_default(closed_port, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", closed_port)
+    assert load_model().name == "mini"
+    assert_sentence(refusal("gpt2"), "gpt2", closed_port, "HF_ENDPOINT", "local folder", "--model mini")
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_offline_mode_asks_nobody(variable, fake_hub, monkeypatch):
+    monkeypatch.setenv(variable, "1")
+    assert_sentence(refusal("some/model"), "some/model", f"unset {variable}", "folder", "--model mini")
+    loaded = load_model()
+    assert loaded.name == "mini"
+    assert_sentence(loaded.notes[0], f"{variable} is set", f"unset {variable}")
+    assert fake_hub.requests == []

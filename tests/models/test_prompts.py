@@ -1,0 +1,111 @@
+"""A prompt: the argument or stdin, what a tokenizer puts around a text, the special token that a text can hold."""
+
+import io
+import os
+import sys
+
+import pytest
+
+import multi_layer_decoding_demo as demo
+from layer_decoding.cli.input import DEFAULT_PROMPT, read_prompt
+from layer_decoding.errors import UsageError
+from layer_decoding.models.prompts import encode_prompt
+from model_folders import END, byte_tokenizer
+from refusals import assert_refused
+
+# ---------------------------------------------------------------- stdin
+
+
+@pytest.fixture
+def given(monkeypatch, tmp_path):
+    """Puts bytes on stdin, by a file or by a pipe."""
+
+    def given(data, kind="file"):
+        if kind == "file":
+            (tmp_path / "prompt").write_bytes(data)
+            descriptor = os.open(tmp_path / "prompt", os.O_RDONLY)
+        else:
+            descriptor, end = os.pipe()
+            os.write(end, data)
+            os.close(end)
+        monkeypatch.setattr(sys, "stdin", os.fdopen(descriptor))
+
+    yield given
+    sys.stdin.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.parametrize("argument", [None, "-"])
+@pytest.mark.parametrize(
+    "data, prompt",
+    [
+        (b"Once", "Once"),
+        (b"Once\n", "Once"),
+        (b"Once\n\n", "Once\n"),
+        (b"Once\r\n", "Once"),
+        (b"\xef\xbb\xbfOnce", "Once"),
+        ("你好 👩‍👧\x1b[31m".encode(), "你好 👩‍👧\x1b[31m"),
+        (b"a\x00b", "a\x00b"),
+    ],
+)
+def test_prompt_from_stdin(given, kind, argument, data, prompt):
+    given(data, kind)
+    assert read_prompt(argument) == prompt
+
+
+def test_an_argument_comes_before_stdin(given):
+    given(b"from stdin")
+    assert read_prompt("from the argument") == "from the argument"
+
+
+@pytest.mark.parametrize("data", [b"", b"\n"])
+def test_empty_stdin(given, data):
+    """Read without being asked for, it means nothing; asked for, it is a mistake."""
+    given(data)
+    assert read_prompt(None) == DEFAULT_PROMPT
+    given(data)
+    with pytest.raises(UsageError, match="prompt is empty"):
+        read_prompt("-")
+
+
+@pytest.mark.parametrize("argument", [None, "-"])
+@pytest.mark.parametrize(
+    "data, place",
+    [
+        (b"abc\xffd", "byte 3 is 0xff"),
+        (b"\xef\xbb\xbfab\xe9", "byte 5 is 0xe9"),
+    ],
+)
+def test_stdin_that_is_not_utf8(given, capsys, argument, data, place):
+    given(data)
+    code = demo.main([*filter(None, [argument])])
+    assert_refused((code, *capsys.readouterr()), 1, "not UTF-8", place)
+
+
+def test_stdin_that_is_a_keyboard_or_closed(monkeypatch):
+    for stdin in (None, io.StringIO("not asked"), open(os.devnull)):  # noqa: PTH123, SIM115
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert read_prompt(None) == DEFAULT_PROMPT
+    with pytest.raises(UsageError, match="prompt is empty"):
+        read_prompt("-")
+
+
+# ---------------------------------------------------------------- in tokens
+
+
+@pytest.mark.parametrize(
+    "template, before",
+    [(None, []), ("<s> $A", ["<s>"]), ("$A </s>", []), ("<s> $A </s>", ["<s>"]), ("<s> <s> $A </s>", ["<s>", "<s>"])],
+)
+@pytest.mark.parametrize("text", ["Hi", "", "a</s>", "</s>", "é", f"x{END}y"])
+def test_tokens_added_after_the_prompt_are_left_out(template, before, text):
+    tokenizer = byte_tokenizer("<s>", "</s>", END, template=template)
+    assert encode_prompt(tokenizer, text) == [
+        *tokenizer.convert_tokens_to_ids(before),
+        *tokenizer.encode(text, add_special_tokens=False),
+    ]
+
+
+def test_end_of_text_in_a_prompt_is_the_special_token(mini):
+    assert encode_prompt(mini.tokenizer, END) == [0]
+    assert encode_prompt(mini.tokenizer, f"a{END}b")[1] == 0

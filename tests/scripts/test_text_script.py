@@ -1,0 +1,176 @@
+"""The script for a whole text: from a file or stdin to ids, and its command line in process."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import goldens
+import multi_layer_text_demo as demo
+from conftest import SOURCE, STORY
+from layer_decoding.cli.input import read_text
+from layer_decoding.decoding import text as text_lens
+from layer_decoding.decoding.text import TextInterrupted
+from layer_decoding.models import prompts
+from layer_decoding.models.prompts import encode_text
+
+# ---------------------------------------------------------------- from a file to ids
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.lists(
+        st.sampled_from(
+            [" ", " ", "\n", "\n", "\t", "\r", "\xa0", "\x1c", "\x85", "a", "The", "'s", "don't", "12", "_"]
+        )
+        | st.sampled_from(
+            [".", "—", "é", "e\u0301", "\u0301", "\u180e", "\u200b", "日本", "<|endoftext|>", "🙂\u200d"]
+        ),
+        max_size=60,
+    ).map("".join),
+    size=st.integers(1, 20),
+)
+def test_pieces_of_a_text_have_the_ids_of_the_whole(mini, text, size):
+    before = prompts._PIECE_CHARACTERS
+    prompts._PIECE_CHARACTERS = size
+    try:
+        pieces = list(prompts._pieces(text))
+        ids = encode_text(mini.tokenizer, text, prefix=[7])
+    finally:
+        prompts._PIECE_CHARACTERS = before
+    assert "".join(pieces) == text
+    assert ids.tolist() == [7, *mini.tokenizer.encode(text, add_special_tokens=False)]
+
+
+def test_a_long_text_is_cut(monkeypatch, mini):
+    monkeypatch.setattr(prompts, "_PIECE_CHARACTERS", 30)
+    assert len(list(prompts._pieces(STORY))) == 30
+    assert prompts._splits_at_seams(mini.tokenizer)
+
+
+def test_text_of_a_file(tmp_path):
+    file = tmp_path / "tale.txt"
+    file.write_bytes("\ufeffOne\r\ntwo.\r\n".encode())
+    assert read_text(str(file)) == "One\ntwo."
+
+
+@pytest.mark.parametrize("content, code, words", [
+    (b"", 2, "is empty"),
+    (b"\n", 2, "is empty"),
+    (b"\x89PNG\r\n\x1a\n\0\0", 1, "is not UTF-8 text: byte 0 is 0x89"),
+    ("Tale".encode("utf-16"), 1, "is not UTF-8"),
+    ("Tale".encode("utf-16-le"), 1, "has a zero byte"),
+    (None, 1, "No such file"),
+    ("folder", 1, "directory"),
+])  # fmt: skip
+def test_what_is_no_text(tmp_path, capsys, monkeypatch, content, code, words):
+    """Noticed before a model is loaded, in one sentence."""
+    file = tmp_path / "t\x1b.txt"
+    if content == "folder":
+        file.mkdir()
+    elif content is not None:
+        file.write_bytes(content)
+    monkeypatch.setitem(sys.modules, "layer_decoding.models.loading", None)
+    assert demo.main([str(file)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: [^\x1b\n]*\.\n", err)
+    assert words in err
+
+
+# ---------------------------------------------------------------- the script
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, mini):
+    """main(argv) as (exit code, stdout, stderr) with the bundled model, stdin being some bytes."""
+    monkeypatch.setattr("layer_decoding.models.loading.load_model", lambda *_args, **_options: mini)
+
+    def run(*argv, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        return demo.main([str(argument) for argument in argv]), *capsys.readouterr()
+
+    return run
+
+
+def test_script_from_stdin_and_into_files(run, tmp_path):
+    saved = tmp_path / "a.json", tmp_path / "a.csv"
+    code, out, err = run("-", "--passage", "3-12", "--save", saved[0], "--save", saved[1], stdin=STORY.encode())
+    assert code == 0
+    assert "Tokens 3 to 12 of" in out
+    assert out.count("Layer 12:") == 2
+    assert re.search(r"\d+ tokens through 12 layers in", err)
+    document = json.loads(saved[0].read_text())
+    assert [len(row["ids"]) for row in document["passage"]["rows"]] == [10] * 12
+    assert len(saved[1].read_text().splitlines()) == 13
+    code, out, err = run("-", "--json", "--quiet", stdin=STORY.encode())
+    assert (code, err) == (0, "")
+    assert json.loads(out)["layers"] == document["layers"]
+    assert json.loads(out)["text"]["source"] == "-"
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["-"], "Standard input is empty"),
+        ([], "no text to read"),
+        ([""], "no text to read"),
+        (["-", "--passage", "5"], "'5' is not a range"),
+        (["-", "--passage", "9-3"], "holds no token"),
+        (["-", "--passage", "0-3"], "first of a text has number 1"),
+        (["-", "--window", "0"], "at least 1"),
+        (["-", "--save", "a.txt"], ".json or .csv"),
+        (["-", "--layers", "7-2"], "2-7"),
+    ],
+)
+def test_usage_errors(run, argv, words):
+    code, out, err = run(*argv)
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"error: .*\.\n", err)
+    assert words in err
+
+
+@pytest.mark.parametrize(
+    "argv, stdin, words",
+    [
+        (["-"], b"a", "one token"),
+        (["-", "--passage", "500-600"], STORY.encode(), "begins at token 500"),
+        (["-", "--window", "1000"], STORY.encode(), "context holds 256"),
+        (["-", "--layers", "13"], STORY.encode(), "layers 1 to 12"),
+    ],
+)
+def test_what_only_the_model_can_tell(run, argv, stdin, words):
+    code, out, err = run(*argv, "--quiet", stdin=stdin)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_interrupted_script_shows_what_was_read(run, monkeypatch):
+    def measure(*_args, **_options):
+        raise TextInterrupted(goldens.stored_text()[0])
+
+    monkeypatch.setattr(text_lens, "measure_text", measure)
+    code, out, err = run("-", "--quiet", stdin=STORY.encode())
+    assert code == 130
+    assert "Means over 18 predicted tokens of 20" in out
+    assert err.endswith("Interrupted.\n")
+
+
+def test_help_fits_a_screen_and_comes_before_torch():
+    check = """
+import sys
+import multi_layer_text_demo as demo
+sys.argv[0] = "multi_layer_text_demo.py"
+assert demo.main(["--help"]) == 0
+assert demo.main(["/no/such/file"]) == 1
+assert not {"torch", "transformers", "tokenizers", "numpy"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", check], cwd=SOURCE, check=True, capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) <= 50
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,24 @@
+"""Tokens of every awkward kind, and how coloured lines are compared with plain ones."""
+
+import re
+from dataclasses import replace
+
+import goldens
+from layer_decoding.terminal.theme import PLAIN
+
+OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+UNMARKED = replace(PLAIN, marks=("", ""))
+TABLE = [
+    t.encode("utf-8", "surrogateescape")
+    for t in [
+        *(" and", " the", " little", ",", "\n", " ", "  ", "I", "[", "]", "你好", " 世界", "<|endoftext|>", "-" * 40),
+        *("\udce2", "\udc80", "\udc99", " \udcf0\udc9f", "\udc91\udca9", "\u200d", "👧", "❤", "\ufe0f", "e", "\u0301"),
+        *("\x1b[31m", "\u202e", "\t", "\x00", "\xa0", "5", "\u20e3", "🇫", "🇷", ""),
+    ]
+]
+PIECES = goldens.StoredPieces(TABLE)
+
+
+def words(text):
+    """A text without its spaces, which wrapping may move to the next line."""
+    return text.replace(" ", "")

@@ -1,0 +1,88 @@
+"""Lines of spans: nothing lost, nothing too wide, the same breaks in colour and without."""
+
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wcwidth import wcswidth
+
+from layer_decoding.terminal.spans import Span, cells_of, merge, pad, paint, wrap
+from layer_decoding.terminal.theme import COLOUR, PLAIN
+
+WORDS = st.sampled_from(
+    ["a", " b", " the", "  ", "é", "你好", "👩‍👧", "❤", "\ufe0f", "\u0301", "🇫", "🇷", "x" * 30, " [ok]", ""]
+)
+ROLES = st.sampled_from(["plain", "differs", "note", "heading"])
+SPANS = st.lists(st.builds(Span, st.lists(WORDS, max_size=4).map("".join), ROLES), max_size=12)
+WIDTHS = st.integers(4, 200)
+
+
+def characters(spans):
+    """Each character with its role; a leading space has none, since it stays outside of what differs."""
+    return [(c, "" if c == " " else span.role) for span in spans for c in span.text]
+
+
+@given(SPANS, WIDTHS)
+@example([Span("5"), Span("\ufe0f", "differs"), Span("\u20e3")], 4)
+def test_nothing_is_lost_and_no_line_is_too_wide(spans, cells):
+    lines = wrap(spans, cells)
+    assert characters(span for line in lines for span in line) == characters(spans)
+    for line in lines:
+        assert cells_of(line) <= cells
+        assert wcswidth(paint(line, PLAIN)) <= cells
+
+
+@given(SPANS)
+def test_without_a_width_there_is_one_line(spans):
+    (line,) = wrap(spans, None)
+    assert line == merge(spans)
+
+
+@given(SPANS, WIDTHS)
+def test_marks_are_as_few_as_can_be(spans, cells):
+    for line in wrap(spans, cells):
+        roles = [span.role for span in line]
+        assert ("differs", "differs") not in pairwise(roles)
+        assert all(span.text for span in line)
+        assert not any(span.text.startswith(" ") for span in line if span.role == "differs")
+
+
+def test_marks_are_the_same_wrapped_or_not():
+    """A fragment of a character has an empty span, which belongs to the stretch around it."""
+    spans = [Span(" a", "differs"), Span(""), Span("b", "differs")]
+    assert [paint(line, PLAIN) for line in wrap(spans, None)] == [" [ab]"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 40)] == [" [ab]"]
+
+
+def test_words_by_hand():
+    spans = [Span(" and the"), Span(" little", "differs"), Span(" girl was")]
+    assert [paint(line, PLAIN) for line in wrap(spans, 18)] == [" and the [little]", " girl was"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 17)] == [" and the [little]", " girl was"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 16)] == [" and the", " [little] girl", " was"]
+    assert [paint(line, PLAIN) for line in wrap([Span(" 你好世界")], 6)] == [" 你好", "世界"]
+    assert wrap([], 10) == [[]]
+
+
+def test_colour_breaks_where_marks_do():
+    """The cells of the marks are kept free in colour, though nothing is drawn in them."""
+    spans = [Span(" and the"), Span(" little", "differs"), Span(" girl")]
+    plain, coloured = ([paint(line, theme) for line in wrap(spans, 16)] for theme in (PLAIN, COLOUR))
+    assert plain == [" and the", " [little] girl"]
+    assert coloured == [" and the", " \x1b[31mlittle\x1b[0m girl"]
+
+
+def test_a_glued_span_stays_with_its_word():
+    row = [Span(" one two"), Span("  9/20", "note", glued=True)]
+    assert [paint(line, PLAIN) for line in wrap(row, 12)] == [" one", " two  9/20"]
+
+
+def test_a_glued_span_is_never_cut():
+    for length in range(1, 60):
+        lines = wrap([Span("x" * length), Span("  12/20", "note", glued=True)], 20)
+        assert sum("12/20" in paint(line, PLAIN) for line in lines) == 1, length
+
+
+def test_padding_counts_cells():
+    assert pad("你好", 6) == "你好  "
+    assert pad("Layer 9:", 9) == "Layer 9: "
+    assert pad("too long", 3) == "too long"

