@@ -1,24 +1,39 @@
-"""The two kinds of failure a reader can meet, each one sentence, each with its exit code.
+"""What can go wrong, each one sentence with its exit code, and what is left of a run that was interrupted.
 
-Raised anywhere, turned into a line on stderr and an exit code in one place only, `command.run`.
+Raised anywhere, turned into a line on stderr and an exit code in one place only, `cli.running`.
 """
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 
 class LayerDecodingError(Exception):
     """A failure that one sentence explains: what is wrong, with the numbers, and what to do.
 
-    `exit_code` 1: the world is not as asked (files, Hub, device, memory, output).
+    `settings` names the parameters that would mend it, as Python has them ("num_beams"): a command line says how
+    they are typed. `exit_code` 1: the world is not as asked (files, Hub, device, memory, output).
     """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, settings: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.settings = tuple(settings)
 
 
 class UsageError(LayerDecodingError):
     """A failure that a different command line or argument mends: options, numbers, layers, the prompt."""
 
     exit_code = 2
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run; `result` holds what was finished by then, None if there was nothing."""
+
+    def __init__(self, result: Any | None) -> None:
+        super().__init__("interrupted")
+        self.result = result
 
 
 _MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc_failed")
