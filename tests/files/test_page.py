@@ -16,7 +16,7 @@ from layer_decoding.files.page import render_page
 from layer_decoding.files.shading import SHADES, measures_of, percent
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.spans import merge
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.theme import Glyphs, Terminal
 from layer_decoding.views.rows import notes, row_spans
 from pages import (
     HEAD,
@@ -155,7 +155,7 @@ def test_rows_and_legend_are_the_terminals(context):
     root = parsed(page)
     (rows,) = (element for element in root.iter("dl") if element.get("class") == "rows")
     for row, line in zip(decoding.rows, rows, strict=True):
-        spans = merge(row_spans(row, decoding, pieces_of(HOSTILE), Glyphs()))
+        spans = merge(row_spans(row, decoding, pieces_of(HOSTILE), Terminal()))
         assert text_of(line) == f"Layer {row.layer}" + "".join(span.text for span in spans)
         differing = [element.text for element in line.iter("em")]
         assert differing == [span.text for span in spans if span.role == "differs"]

@@ -10,7 +10,7 @@ from goldens import StoredPieces
 from layer_decoding.files.page import render_page
 from layer_decoding.results.greedy import Candidate, LayerDecoding, LayerRow
 from layer_decoding.terminal.pieces import alone, visible
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.theme import Terminal
 
 HOSTILE = [
     *("<script>document.title = 'owned'</script>", "</script><script>document.title = 'owned'</script>", "<!--", "]]>"),
@@ -64,7 +64,7 @@ def hostile_page(context="shared"):
 
 def shown_alone(text):
     """How a token looks in a cell of its own."""
-    return alone(visible(text, Glyphs()))
+    return alone(visible(text, Terminal()))
 
 
 # ---------------------------------------------------------------- reading a page

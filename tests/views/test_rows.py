@@ -73,8 +73,8 @@ def test_marks_hold_exactly_the_tokens_that_differ(decoding):
             shown, _, count = shown.rpartition("  ")
             assert count == f"{sum(same)}/{len(decoding.final_row.ids)}"
         marked = "".join(re.findall("⟦(.*?)⟧", shown))
-        assert words(re.sub("[⟦⟧│]", "", shown)) == words("".join(visible(piece, Glyphs()) for piece in pieces))
-        assert words(marked) == words("".join(visible(text, Glyphs()) for text in differing(pieces, same)))
+        assert words(re.sub("[⟦⟧│]", "", shown)) == words("".join(visible(piece, Terminal()) for piece in pieces))
+        assert words(marked) == words("".join(visible(text, Terminal()) for text in differing(pieces, same)))
 
 
 def common(row, decoding):
@@ -189,13 +189,13 @@ def test_fragments_differ_with_the_character_they_make_up():
     ],
 )
 def test_tokens_of_nothing_but_space_are_seen(text, shown):
-    assert visible(text, Glyphs()) == shown
+    assert visible(text, Terminal()) == shown
 
 
 @pytest.mark.parametrize("blank", ["\xa0", "\u2003", "\u3000"])
 def test_other_blanks_are_seen_too(blank):
     """Red, or between marks, a blank is nothing to look at."""
-    assert visible(blank, Glyphs()) != blank
+    assert visible(blank, Terminal()) != blank
 
 
 def test_settling_counts_every_token():

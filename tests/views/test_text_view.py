@@ -18,8 +18,9 @@ from layer_decoding.decoding.text import measure_text
 from layer_decoding.files.documents import text_document, to_json
 from layer_decoding.files.tables import text_table
 from layer_decoding.results.text import LayerSummary
+from layer_decoding.terminal.numbers import in_short
 from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
-from layer_decoding.views.text import in_short, render_text
+from layer_decoding.views.text import render_text
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 

@@ -17,7 +17,7 @@ from layer_decoding.errors import LayerDecodingError
 from layer_decoding.results.sampling import Curves
 from layer_decoding.results.settings import plain
 from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.distribution import token_label
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _plot_tempered(axes: "Axes", curves: Curves, pieces: Pieces) -> None:
     places = range(len(curves.top_ids))
     for temperature, probabilities in curves.tempered:
         axes.plot(places, probabilities, marker="o", markersize=4, label=f"temperature {plain(temperature)}")
-    labels = [token_label(token, pieces, Glyphs()) for token in curves.top_ids]
+    labels = [token_label(token, pieces, Terminal()) for token in curves.top_ids]
     axes.set_xticks(places, labels, rotation=60, horizontalalignment="right", parse_math=False)
     title = f"The {len(labels)} likeliest next tokens, by temperature"
     axes.set(ylabel="probability", title=title, ylim=(0, None))

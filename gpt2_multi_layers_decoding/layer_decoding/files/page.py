@@ -18,12 +18,12 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from layer_decoding.files.shading import SHADES, Measure, measures_of, percent
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.terminal.pieces import Pieces, escape, token_texts
+from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.spans import merge
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.rows import compare, notes, row_spans
 
-GLYPHS = Glyphs()
+SCREEN = Terminal()  # a page has every character, and wraps by itself
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
         text=_shown("".join(pieces.of(decoding.final_row.ids))),
         facts=_facts(decoding, head),
         short_name=_shown(head["model"].rstrip("/").rpartition("/")[2]),
-        notes=[merge(note) for note in notes(decoding, GLYPHS)],
+        notes=[merge(note) for note in notes(decoding, SCREEN.glyphs)],
         columns=_columns(decoding, names),
         table=_cells(decoding, names, next(iter(measures.values()), None)),
-        texts=[merge(row_spans(row, decoding, pieces, GLYPHS)) for row in decoding.rows],
+        texts=[merge(row_spans(row, decoding, pieces, SCREEN)) for row in decoding.rows],
         measures=measures,
         shades=range(SHADES),
         data=htmlsafe_json_dumps(_data(decoding, names, measures), separators=(",", ":")),
@@ -73,7 +73,7 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
 
 # ---------------------------------------------------------------- what the template and the script are given
 def _shown(text: str) -> str:
-    return escape(text, GLYPHS.newline)
+    return shown(text, SCREEN)
 
 
 def _token_names(decoding: LayerDecoding, pieces: Pieces) -> dict[int, str]:
@@ -81,7 +81,7 @@ def _token_names(decoding: LayerDecoding, pieces: Pieces) -> dict[int, str]:
     ids = set(chain.from_iterable(row.ids for row in decoding.rows))
     steps = chain.from_iterable(row.candidates or () for row in decoding.rows)
     ids.update(candidate.id for candidate in chain.from_iterable(steps))
-    return dict(zip(sorted(ids), token_texts(sorted(ids), pieces, GLYPHS), strict=True))
+    return dict(zip(sorted(ids), token_texts(sorted(ids), pieces, SCREEN), strict=True))
 
 
 def _facts(decoding: LayerDecoding, head: dict[str, Any]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from wcwidth import width
 
-from layer_decoding.terminal.numbers import CHANCE_ROLES, CHANCES, chance_level, chance_mark
-from layer_decoding.terminal.spans import Span, cells_of, flush_right, merge, pad, paint, prose, wrap
+from layer_decoding.terminal.columns import prose
+from layer_decoding.terminal.shades import CHANCE_ROLES, CHANCES, chance_level, chance_mark
+from layer_decoding.terminal.spans import Span, cells_of, flush_right, merge, pad, paint, wrap
 from layer_decoding.terminal.theme import Role, Terminal
 
 Matrix = Sequence[Sequence[float]]

@@ -12,7 +12,7 @@ from unicodedata import category
 
 from wcwidth import wcwidth
 
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.theme import Terminal
 
 # C0 and C1 controls, DEL, and the marks that reorder or hide text: zero-width spaces, bidi controls, separators, BOM.
 _HOSTILE = re.compile(
@@ -110,9 +110,9 @@ def _spelt(character: str, newline: str) -> str:
 _JOINER = "\u200d"
 
 
-def token_texts(ids: Iterable[int], pieces: Pieces, glyphs: Glyphs) -> list[str]:
+def token_texts(ids: Iterable[int], pieces: Pieces, terminal: Terminal) -> list[str]:
     r"""Tokens as each looks in a cell of its own: a fragment of a character is its bytes, `\xE2`."""
-    return [alone(visible(pieces.of([token])[0], glyphs)) for token in ids]
+    return [alone(visible(pieces.of([token])[0], terminal)) for token in ids]
 
 
 def alone(text: str) -> str:
@@ -131,8 +131,17 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "backslashreplace").decode()
 
 
-def visible(text: str, glyphs: Glyphs) -> str:
-    """A token as shown: nothing a terminal obeys, newlines as a mark, and spaces too where there is nothing else."""
+def visible(text: str, terminal: Terminal) -> str:
+    """A token as a terminal shows it: `shown`, and spaces as a mark too where there is nothing else."""
     if text.isspace():
-        text = "".join(glyphs.space if category(c) == "Zs" else c for c in text)
-    return escape(text, glyphs.newline)
+        text = "".join(terminal.glyphs.space if category(c) == "Zs" else c for c in text)
+    return shown(text, terminal)
+
+
+def shown(text: str, terminal: Terminal) -> str:
+    """Text as it will be written: nothing a terminal obeys, newlines as a mark, spelt out what its stream lacks.
+
+    Whatever a model, a prompt or a tokenizer says comes to a view through here, so that it is measured as it stands.
+    """
+    written = escape(text, terminal.glyphs.newline).encode(terminal.encoding, "backslashreplace")
+    return written.decode(terminal.encoding)

@@ -1,13 +1,13 @@
 """Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
 from wcwidth import iter_graphemes, width
 
 from layer_decoding.terminal.pieces import visible
-from layer_decoding.terminal.theme import MARK_CELLS, Glyphs, Role, Terminal, Theme
+from layer_decoding.terminal.theme import MARK_CELLS, Role, Terminal, Theme
 
 
 @dataclass(frozen=True)
@@ -132,28 +132,12 @@ def flush_right(text: str, cells: int) -> str:
     return " " * (cells - width(text)) + text
 
 
-def labelled(label: str, spans: Sequence[Span], terminal: Terminal) -> list[str]:
-    """Spans wrapped beside a label, the following lines indented under the first."""
-    indent = width(label)
-    room = None if terminal.width is None else terminal.width - indent
-    lines = wrap(spans, room)
-    heads = [terminal.theme.paint(label, "heading")] + [" " * indent] * (len(lines) - 1)
-    return [head + paint(line, terminal.theme) for head, line in zip(heads, lines, strict=True)]
-
-
-def prose(spans: Sequence[Span], terminal: Terminal) -> list[str]:
-    """A sentence wrapped as sentences are: no line begins with the space before its first word."""
-    first, *others = wrap(spans, terminal.width)
-    unindented = [[replace(line[0], text=line[0].text.lstrip(" ")), *line[1:]] for line in others]
-    return [paint(line, terminal.theme) for line in [first, *unindented]]
-
-
-def token_spans(texts: Sequence[str], same: Sequence[bool], glyphs: Glyphs) -> list[Span]:
+def token_spans(texts: Sequence[str], same: Sequence[bool], terminal: Terminal) -> list[Span]:
     """One span a token. A fragment of a character has an empty one; whichever completes it differs if either does."""
     spans, pending = [], False
     for text, is_same in zip(texts, same, strict=True):
         pending = pending or not is_same
-        spans.append(Span(visible(text, glyphs), "differs" if pending else "plain"))
+        spans.append(Span(visible(text, terminal), "differs" if pending else "plain"))
         if text:
             pending = False
     return spans

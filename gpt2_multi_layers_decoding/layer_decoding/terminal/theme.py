@@ -76,9 +76,27 @@ class Glyphs:
     dots: str = "…"
     chances: str = "▂▄▆█"  # what stands in for each shade
     bars: str = "▁▂▃▄▅▆▇█"  # of a sparkline
+    blocks: str = "▏▎▍▌▋▊▉█"  # a cell of a bar, filled by so many parts
+    rule: str = "─"
+    beams: str = "●○"  # on the way to the best text, and off it
+    lines: str = "│├┤┼╮╭┬─ "  # by the directions in which they leave their cell, in the order of LINES
 
 
-ASCII = Glyphs(newline="\\n", space="_", leaves="|", times="x", dots="...", chances=".:+#", bars="_.:-=+*#")
+ASCII = Glyphs(
+    newline="\\n",
+    space="_",
+    leaves="|",
+    times="x",
+    dots="...",
+    chances=".:+#",
+    bars="_.:-=+*#",
+    blocks="#",
+    rule="-",
+    beams="*o",
+    lines="|++++++- ",
+)
+LINES = ("ud", "udr", "udl", "udlr", "dl", "dr", "dlr", "lr", "")  # up, down, left, right
+CHOSEN = "*"  # after a token: the one that the last layer, or the text, has too
 
 
 @dataclass(frozen=True)
@@ -89,10 +107,6 @@ class Terminal:
     glyphs: Glyphs = Glyphs()
     width: int | None = None
     encoding: str = "utf-8"
-
-    def written(self, text: str) -> str:
-        """Text as the stream will write it, for what has to be measured: characters it lacks are spelt out."""
-        return text.encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
 def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) -> Terminal:

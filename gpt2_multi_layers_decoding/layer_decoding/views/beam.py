@@ -4,32 +4,33 @@ What is not in rank 1's text, in the same order, is painted as differing: an ins
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wcwidth import width
 
 from layer_decoding.results.beam import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText
 from layer_decoding.terminal.alignment import common_positions
-from layer_decoding.terminal.pieces import Pieces, escape
-from layer_decoding.terminal.spans import Span, labelled, pad, paint, prose, token_spans, wrap
+from layer_decoding.terminal.columns import (
+    Column,
+    beside,
+    heading,
+    labelled,
+    prompt_lines,
+    prose,
+    side_by_side,
+    wrapped,
+)
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import Span, pad, token_spans
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.beam_tree import render_trace
 
-_LEAST_TEXT = 24  # cells: a text with less room beside its numbers goes under them
+_UNDER = 2  # cells: the indent of a text under its numbers
 
 
 def render_search(search: BeamSearch, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The whole answer, a string a line, no newline at the end of any."""
-    lines = [*labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal), ""]
-    table = _Table(search, pieces, terminal)
-    lines += table.heading()
-    for block in [layer for layer in search.layers if layer.layer != search.layer_count]:
-        lines += [terminal.theme.paint(f"Layer {block.layer}", "heading"), *table.layer(block), ""]
-    if search.layers:
-        lines.append(terminal.theme.paint(f"Layer {search.layer_count}, the model", "heading"))
-    lines += table.model()
-    lines.append("")
+    lines = [*prompt_lines(prompt, terminal), "", *_table(search, pieces, terminal)]
     for note in [*legend(search), *findings(search), WHY_SUMS]:
         lines += prose(note, terminal)
     if search.trace is not None:
@@ -50,64 +51,59 @@ class _Row:
     against: tuple[int, ...]
 
 
-class _Table:
-    """Rows whose numbers are aligned over all blocks."""
+def _table(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The blocks under one heading, their numbers aligned over all of them, an empty line after each."""
+    blocks = _blocks(search)
+    rows = [row for _, block in blocks for row in block]
+    names = Column([[Span("rank")], *([Span(row.name, "heading")] for row in rows)], gap=0)
+    numbers = [
+        Column([[Span(text)] for text in texts], gap=2, right=True)
+        for texts in zip(("score", "log p", "n"), *(row.numbers for row in rows), strict=True)
+    ]
+    head, *starts = side_by_side([names, *numbers], terminal)
+    lines = wrapped([heading([*head, Span("  text")])], terminal)
+    start = iter(starts)
+    for title, block in blocks:
+        lines += wrapped([Span(title, "heading")], terminal) if title else []
+        for row in block:
+            lines += beside(next(start), _text(row, pieces, terminal), terminal, gap=1, under=_UNDER)
+        lines.append("")
+    return lines
 
-    def __init__(self, search: BeamSearch, pieces: Pieces, terminal: Terminal) -> None:
-        self.search, self.pieces, self.terminal = search, pieces, terminal
-        self.header = ("score", "log p", "n")
-        rows = [*self._model_rows(), *(row for layer in search.layers for row in self._layer_rows(layer))]
-        self.name_cells = max(width(row.name) for row in [*rows, _Row("rank", self.header, (), ())])
-        self.cells = [max(map(len, column)) for column in zip(self.header, *(row.numbers for row in rows), strict=True)]
 
-    def heading(self) -> list[str]:
-        """The names of the columns."""
-        columns = pad("rank", self.name_cells) + self._numbers(self.header) + "  text"
-        return [self.terminal.theme.paint(columns, "heading")]
+def _blocks(search: BeamSearch) -> list[tuple[str, list[_Row]]]:
+    """Titles and rows: what the model cut off after each layer finds, then what the model does."""
+    last = search.layer_count
+    blocks = [(f"Layer {layer.layer}", _layer_rows(layer, search)) for layer in search.layers if layer.layer != last]
+    return [*blocks, (f"Layer {last}, the model" if search.layers else "", _model_rows(search))]
 
-    def model(self) -> list[str]:
-        """The hypotheses, the greedy text, and the best text without the n-gram rule."""
-        return [line for row in self._model_rows() for line in self._lines(row)]
 
-    def layer(self, layer: LayerSearch) -> list[str]:
-        """What the model cut off after a layer finds."""
-        return [line for row in self._layer_rows(layer) for line in self._lines(row)]
+def _model_rows(search: BeamSearch) -> list[_Row]:
+    """The hypotheses, the greedy text, and the best text without the n-gram rule."""
+    best = search.hypotheses[0].ids
+    rows = [_row(str(text.rank), text, best, search.settings) for text in search.hypotheses]
+    if search.greedy is not None:
+        rows.append(_row("greedy", search.greedy, best, search.settings))
+    if search.unrestricted is not None:
+        rows.append(_row("free", search.unrestricted, best, search.settings))
+    return rows
 
-    def _model_rows(self) -> list[_Row]:
-        search, best = self.search, self.search.hypotheses[0].ids
-        rows = [_row(str(text.rank), text, best, search.settings) for text in search.hypotheses]
-        if search.greedy is not None:
-            rows.append(_row("greedy", search.greedy, best, search.settings))
-        if search.unrestricted is not None:
-            rows.append(_row("free", search.unrestricted, best, search.settings))
-        return rows
 
-    def _layer_rows(self, layer: LayerSearch) -> list[_Row]:
-        first, *others = layer.hypotheses
-        settings = self.search.settings
-        return [
-            _row("1", first, self.search.hypotheses[0].ids, settings),
-            *(_row(str(text.rank), text, first.ids, settings) for text in others),
-            _row("greedy", layer.greedy, first.ids, settings),
-        ]
+def _layer_rows(layer: LayerSearch, search: BeamSearch) -> list[_Row]:
+    """A layer's hypotheses and greedy text."""
+    first, *others = layer.hypotheses
+    return [
+        _row("1", first, search.hypotheses[0].ids, search.settings),
+        *(_row(str(text.rank), text, first.ids, search.settings) for text in others),
+        _row("greedy", layer.greedy, first.ids, search.settings),
+    ]
 
-    def _numbers(self, numbers: Sequence[str]) -> str:
-        return "".join(f"  {number:>{cells}}" for number, cells in zip(numbers, self.cells, strict=True))
 
-    def _lines(self, row: _Row) -> list[str]:
-        """A row, its text wrapped beside the numbers or, on a narrow screen, under them."""
-        theme, numbers = self.terminal.theme, self._numbers(row.numbers)
-        common = {position for position, _ in common_positions(row.ids, row.against)}
-        same = [position in common for position in range(len(row.ids))]
-        spans = token_spans(self.pieces.of(row.ids), same, self.terminal.glyphs)
-        head = theme.paint(row.name, "heading") + " " * (self.name_cells - width(row.name)) + numbers
-        indent = self.name_cells + width(numbers) + 1
-        if self.terminal.width is None:
-            return [f"{head} {paint(wrap(spans, None)[0], theme)}"]
-        beside = self.terminal.width - indent >= _LEAST_TEXT
-        lines = wrap(spans, self.terminal.width - (indent if beside else 2))
-        texts = [" " * (indent if beside else 2) + paint(line, theme) for line in lines]
-        return [f"{head} {texts[0][indent:]}", *texts[1:]] if beside else [head, *texts]
+def _text(row: _Row, pieces: Pieces, terminal: Terminal) -> list[Span]:
+    """A row's tokens, those marked that are not in the text it is compared with, in the same order."""
+    common = {position for position, _ in common_positions(row.ids, row.against)}
+    same = [position in common for position in range(len(row.ids))]
+    return token_spans(pieces.of(row.ids), same, terminal)
 
 
 def _row(name: str, text: ScoredText, against: tuple[int, ...], settings: BeamSettings) -> _Row:
@@ -204,9 +200,9 @@ def render_lens(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[
     for row in rows:
         same = [token == wanted for token, wanted in zip(row.ids, best, strict=True)]
         count = Span(f"  {sum(same)}/{len(best)}", "note", glued=True)
-        spans = [*token_spans(pieces.of(row.ids), same, terminal.glyphs), count]
+        spans = [*token_spans(pieces.of(row.ids), same, terminal), count]
         lines += labelled(pad(f"Layer {row.layer}:", cells), spans, terminal)
-    whole = token_spans(pieces.of(best), [True] * len(best), terminal.glyphs)
+    whole = token_spans(pieces.of(best), [True] * len(best), terminal)
     lines += [*labelled(pad("Rank 1:", cells), whole, terminal), ""]
     for note in lens_notes(search):
         lines += prose(note, terminal)

@@ -8,25 +8,23 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from layer_decoding.results.beam import BeamSearch, TraceBeam, TraceStep
+from layer_decoding.terminal.columns import prose, wrapped
 from layer_decoding.terminal.pieces import Pieces, visible
-from layer_decoding.terminal.spans import Span, cells_of, paint, prose, shorten, wrap
-from layer_decoding.terminal.theme import ASCII, Glyphs, Terminal
+from layer_decoding.terminal.spans import Span, cells_of, paint, shorten, wrap
+from layer_decoding.terminal.theme import LINES, Terminal
 from layer_decoding.views.beam_columns import ROOT, Fork, Places, forks, going_on, place_beams
 
 _GUTTER = 6  # cells for the step's number
 _NARROWEST, _ENOUGH, _WIDEST = 9, 11, 16  # cells for a beam: a sum and a gap, a word, a long word
 _LEAST_SIDE, _GOOD_SIDE = 18, 32  # cells for what finished and what was dropped: one of them, two
-# Lines by the directions in which they leave their cell: up, down, left, right.
-_LINES = {"ud": "│", "udr": "├", "udl": "┤", "udlr": "┼", "dl": "╮", "dr": "╭", "dlr": "┬", "lr": "─", "": " "}
-_ASCII_LINES = dict.fromkeys(_LINES, "+") | {"ud": "|", "lr": "-", "": " "}
 Line = list[Span]
 
 
 def render_trace(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The tree with its legend, or a list of the steps where the screen is too narrow for the columns."""
     cells = column_cells(terminal.width, search.settings.num_beams)
-    drawing = _Drawing(search, pieces, terminal.glyphs)
-    lines = [terminal.theme.paint("The search, step by step", "heading")]
+    drawing = _Drawing(search, pieces, terminal)
+    lines = wrapped([Span("The search, step by step", "heading")], terminal)
     lines += _step_list(drawing, terminal) if cells is None else _Tree(drawing, terminal, cells).lines()
     lines.append("")
     for note in _legend(drawing, is_tree=cells is not None):
@@ -46,22 +44,22 @@ def column_cells(screen: int | None, columns: int) -> int | None:
 class _Drawing:
     """How the parts of a search are written."""
 
-    def __init__(self, search: BeamSearch, pieces: Pieces, glyphs: Glyphs) -> None:
-        self.search, self.pieces, self.glyphs = search, pieces, glyphs
+    def __init__(self, search: BeamSearch, pieces: Pieces, terminal: Terminal) -> None:
+        self.search, self.pieces, self.terminal = search, pieces, terminal
         self.steps = search.trace or ()
         self.ranks = {text.ids: text.rank for text in search.hypotheses}
         self.best = search.hypotheses[0].ids
-        self.on_way, self.off_way = "*o" if glyphs == ASCII else "●○"
-        self.lines = _ASCII_LINES if glyphs == ASCII else _LINES
+        self.on_way, self.off_way = tuple(terminal.glyphs.beams)
+        self.lines = dict(zip(LINES, terminal.glyphs.lines, strict=True))
 
     def token(self, beam: TraceBeam) -> str:
         """The newest token of a beam, with its leading space."""
-        return visible(self.pieces.of(beam.ids[-1:])[0], self.glyphs)
+        return visible(self.pieces.of(beam.ids[-1:])[0], self.terminal)
 
     def node(self, beam: TraceBeam, cells: int) -> Span:
         """A mark and the newest token, at most so many cells; the way to rank 1 has a mark of its own."""
         leads = beam.ids == self.best[: len(beam.ids)]
-        text = shorten(self.token(beam), cells - 1, self.glyphs.dots)
+        text = shorten(self.token(beam), cells - 1, self.terminal.glyphs.dots)
         return Span((self.on_way if leads else self.off_way) + text, "heading" if leads else "plain")
 
     def left_out(self, step: TraceStep, names: list[str], cells: int | None) -> list[Line]:
@@ -75,7 +73,7 @@ class _Drawing:
                 name, total = f" {names[beam.parent]}", f" {beam.logprob_nats:.2f}"
                 token = self.token(beam).lstrip(" ")
                 if cells is not None:
-                    token = shorten(token, max(1, cells - len(f"{name} {total},")), self.glyphs.dots)
+                    token = shorten(token, max(1, cells - len(f"{name} {total},")), self.terminal.glyphs.dots)
                 line += [Span(name, "note"), Span(f" {token}{total}", "note", glued=True)]
                 if beam.ids in self.ranks:
                     line += [Span(" rank", "note"), Span(f" {self.ranks[beam.ids]}", "note", glued=True)]
@@ -182,7 +180,7 @@ def _step_list(drawing: _Drawing, terminal: Terminal) -> list[str]:
         for number, beam in enumerate(step.live, 1):
             gutter = f"{step.step:>4}  " if number == 1 else " " * _GUTTER
             head = Span(f"{gutter}{number:>3} {beam.logprob_nats:>8.2f}  from {beam.parent + 1:>3}  ")
-            lines.append(paint([head, drawing.node(beam, 20)], terminal.theme))
+            lines += wrapped([head, drawing.node(beam, 20)], terminal)
         earlier = drawing.steps[step.step - 2].live if step.step > 1 else ()
         names = [str(number) for number in range(1, max(len(earlier), 1) + 1)]
         room = None if terminal.width is None else terminal.width - _GUTTER - 1

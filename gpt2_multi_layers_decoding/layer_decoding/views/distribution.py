@@ -6,9 +6,10 @@ from wcwidth import width
 
 from layer_decoding.results.sampling import NUCLEUS_SHARE, Distribution, Sample, TokenShare
 from layer_decoding.results.settings import Setting
+from layer_decoding.terminal.columns import prose, wrapped
 from layer_decoding.terminal.pieces import Pieces, token_texts
-from layer_decoding.terminal.spans import Span, pad, paint, prose, shorten, wrap
-from layer_decoding.terminal.theme import ASCII, Glyphs, Terminal
+from layer_decoding.terminal.spans import Span, pad, shorten
+from layer_decoding.terminal.theme import Glyphs, Terminal
 from layer_decoding.views.sampling import capitalised
 
 _TOKEN_CELLS = 20
@@ -18,9 +19,11 @@ _PANEL_CELLS = 80  # where no width is known; a wider screen is not filled
 def render_panel(distribution: Distribution, text: Sample, pieces: Pieces, terminal: Terminal) -> list[str]:
     """One setting: the distribution after the prompt, then how many tokens it kept along one of its texts."""
     heading = [Span(capitalised(distribution.setting.label), "heading"), Span(f": {kept(distribution)}")]
-    lines = ["", *prose(heading, terminal), *_painted(_bars(distribution, pieces, terminal), terminal)]
+    lines = ["", *prose(heading, terminal)]
+    lines += [part for line in _bars(distribution, pieces, terminal) for part in wrapped(line, terminal)]
     sentence, rows = nucleus_rows(text, distribution, pieces, terminal)
-    return [*lines, *prose([Span(sentence, "note")], terminal), *_painted(rows, terminal)]
+    lines += prose([Span(sentence, "note")], terminal)
+    return lines + [part for line in rows for part in wrapped(line, terminal)]
 
 
 def kept(distribution: Distribution) -> str:
@@ -35,7 +38,7 @@ def kept(distribution: Distribution) -> str:
 def _bars(distribution: Distribution, pieces: Pieces, terminal: Terminal) -> list[list[Span]]:
     """A line a token, its probability before and after beside each other, gaps and the cut between them."""
     glyphs = terminal.glyphs
-    tokens = [token_label(share.id, pieces, glyphs) for share in distribution.shares]
+    tokens = [token_label(share.id, pieces, terminal) for share in distribution.shares]
     token_cells, rank_cells = max(map(width, tokens)), len(f"{distribution.shares[-1].rank:,}")
     bar_cells = max(4, (_cells(terminal) - rank_cells - token_cells - 24) // 2)
     largest = max(max(share.before, share.after) for share in distribution.shares)
@@ -46,7 +49,7 @@ def _bars(distribution: Distribution, pieces: Pieces, terminal: Terminal) -> lis
         if share.rank > previous + 1:
             lines.append([Span(f"  {glyphs.dots} {share.rank - previous - 1:,} more", "note")])
         if share.rank == distribution.kept_count + 1 and distribution.setting.filters:
-            lines.append([Span(_rule(glyphs) * 4 + " cut " + _rule(glyphs) * (_cells(terminal) - 9), "heading")])
+            lines.append([Span(glyphs.rule * 4 + " cut " + glyphs.rule * (_cells(terminal) - 9), "heading")])
         label = f"  {share.rank:>{rank_cells},}  {pad(token, token_cells)}"
         before = f"{_percent(share.before)} {pad(bar(share.before / largest, bar_cells, glyphs), bar_cells)}"
         lines.append([Span(label), Span(before, "note"), Span(_after(share, largest, bar_cells, glyphs))])
@@ -71,7 +74,7 @@ def nucleus_rows(
     what = nucleus_name(setting)
     if len(sizes) > 1 and len(set(sizes)) == 1:
         return f"{what}: {sizes[0]:,} at every step, sure or not.", []
-    tokens = [token_label(token, pieces, glyphs) for token in text.ids]
+    tokens = [token_label(token, pieces, terminal) for token in text.ids]
     token_cells, size_cells = max(map(width, tokens)), len(f"{max(sizes):,}")
     bar_cells = max(4, _cells(terminal) - token_cells - size_cells - 6)
     lines = []
@@ -96,22 +99,17 @@ def bar(share: float, cells: int, glyphs: Glyphs) -> str:
     >>> bar(0.5, 7, Glyphs())
     '███▌'
     """
-    blocks = "#" if glyphs == ASCII else "▏▎▍▌▋▊▉█"
-    parts = max(1, round(share * cells * len(blocks))) if share > 0 else 0
-    whole, rest = divmod(parts, len(blocks))
-    return blocks[-1] * whole + blocks[rest - 1] * (rest > 0)
+    parts = max(1, round(share * cells * len(glyphs.blocks))) if share > 0 else 0
+    whole, rest = divmod(parts, len(glyphs.blocks))
+    return glyphs.blocks[-1] * whole + glyphs.blocks[rest - 1] * (rest > 0)
 
 
-def token_label(token: int, pieces: Pieces, glyphs: Glyphs) -> str:
+def token_label(token: int, pieces: Pieces, terminal: Terminal) -> str:
     """A token on its own, its leading space shown, cut off where it is long."""
-    shown = token_texts([token], pieces, glyphs)[0]
-    if shown.startswith(" "):
-        shown = glyphs.space + shown[1:]
-    return shorten(shown, _TOKEN_CELLS, glyphs.dots)
-
-
-def _painted(lines: list[list[Span]], terminal: Terminal) -> list[str]:
-    return [paint(part, terminal.theme) for line in lines for part in wrap(line, terminal.width)]
+    text = token_texts([token], pieces, terminal)[0]
+    if text.startswith(" "):
+        text = terminal.glyphs.space + text[1:]
+    return shorten(text, _TOKEN_CELLS, terminal.glyphs.dots)
 
 
 def _percent(share: float) -> str:
@@ -122,7 +120,3 @@ def _percent(share: float) -> str:
 def _cells(terminal: Terminal) -> int:
     """The width of a panel."""
     return min(terminal.width or _PANEL_CELLS, _PANEL_CELLS)
-
-
-def _rule(glyphs: Glyphs) -> str:
-    return "-" if glyphs == ASCII else "─"

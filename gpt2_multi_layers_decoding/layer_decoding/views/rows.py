@@ -11,8 +11,9 @@ from wcwidth import width
 
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
-from layer_decoding.terminal.pieces import Pieces, escape
-from layer_decoding.terminal.spans import Span, labelled, pad, prose, token_spans
+from layer_decoding.terminal.columns import labelled, prompt_lines, prose
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import Span, pad, token_spans
 from layer_decoding.terminal.theme import Glyphs, Terminal
 
 
@@ -26,20 +27,20 @@ def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, termin
 
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
-    lines = [*labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal), ""]
+    lines = [*prompt_lines(prompt, terminal), ""]
     label_cells = width(f"Layer {decoding.layer_count}: ")  # a gap, for a row that begins without a space
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
-        lines += labelled(label, row_spans(row, decoding, pieces, terminal.glyphs), terminal)
+        lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
     return lines
 
 
-def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, glyphs: Glyphs) -> list[Span]:
+def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
     """A row's tokens, those that differ from the last row's marked, and how many do not at its end."""
     same, leaves_at = compare(row, decoding)
-    spans = token_spans(pieces.of(row.ids), same, glyphs)
+    spans = token_spans(pieces.of(row.ids), same, terminal)
     if leaves_at is not None:
-        spans.insert(leaves_at, Span(glyphs.leaves, "note"))
+        spans.insert(leaves_at, Span(terminal.glyphs.leaves, "note"))
     if row is decoding.final_row:
         return spans
     return [*spans, Span(f"  {sum(same)}/{len(decoding.final_row.ids)}", "note", glued=True)]

@@ -11,37 +11,36 @@ from wcwidth import width
 
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling
 from layer_decoding.terminal.alignment import common_positions, common_prefix
-from layer_decoding.terminal.pieces import Pieces, escape
-from layer_decoding.terminal.spans import Span, labelled, pad, paint, prose, token_spans, wrap
+from layer_decoding.terminal.columns import beside, labelled, prompt_lines, prose, wrapped
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import Span, pad, token_spans
 from layer_decoding.terminal.theme import Terminal
 
 _COLUMNS = (("log p", 9), ("bits", 7), ("distinct", 10), ("repeats", 9))
 _LABEL_CELLS = 4
-_LEAST_TEXT = 24  # cells: a text with less room beside its numbers goes under them
 
 
 def render_heading(prompt: str, seed: int, terminal: Terminal) -> list[str]:
     """The prompt, the seed, and what the columns are."""
-    lines = labelled("Prompt:", [Span(" " + escape(prompt, terminal.glyphs.newline))], terminal)
-    lines += labelled("Seed:  ", [Span(f" {seed}")], terminal)
+    lines = [*prompt_lines(prompt, terminal), *labelled("Seed:  ", [Span(f" {seed}")], terminal)]
     return [*lines, "", *_fitted("", "".join(name.rjust(cells) for name, cells in _COLUMNS), terminal)]
 
 
 def render_layer(layer: int, layer_count: int, terminal: Terminal) -> list[str]:
     """The line above the blocks of one model."""
     text = f"Layer {layer}, the model" if layer == layer_count else f"Layer {layer}, the model cut off after it"
-    return ["", *_wrapped([Span(text, "heading")], terminal)]
+    return ["", *wrapped([Span(text, "heading")], terminal)]
 
 
 def render_greedy(greedy: Sample, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The yardstick's block."""
-    row = _row("", greedy, token_spans(pieces.of(greedy.ids), [True] * len(greedy.ids), terminal.glyphs), terminal)
-    return [*_wrapped([Span("Greedy", "heading")], terminal), *row]
+    row = _row("", greedy, token_spans(pieces.of(greedy.ids), [True] * len(greedy.ids), terminal), terminal)
+    return [*wrapped([Span("Greedy", "heading")], terminal), *row]
 
 
 def render_sampling(sampling: Sampling, greedy: Sample, pieces: Pieces, terminal: Terminal) -> list[str]:
     """A setting's block: its name, then a row a sample, counted from 1."""
-    lines = ["", *_wrapped([Span(capitalised(sampling.setting.label), "heading")], terminal)]
+    lines = ["", *wrapped([Span(capitalised(sampling.setting.label), "heading")], terminal)]
     for sample in sampling.samples:
         spans = text_spans(sample, greedy, pieces, terminal)
         lines += _row(f"{sample.index + 1:>{_LABEL_CELLS - 1}}", sample, spans, terminal)
@@ -84,7 +83,7 @@ def text_spans(sample: Sample, greedy: Sample, pieces: Pieces, terminal: Termina
     """A sample's tokens, those that are not the greedy text's marked, and where it first leaves that text."""
     common = {position for position, _ in common_positions(sample.ids, greedy.ids)}
     same = [position in common for position in range(len(sample.ids))]
-    spans = token_spans(pieces.of(sample.ids), same, terminal.glyphs)
+    spans = token_spans(pieces.of(sample.ids), same, terminal)
     if sample.ids != greedy.ids:
         spans.insert(common_prefix(sample.ids, greedy.ids), Span(terminal.glyphs.leaves, "note"))
     return spans
@@ -98,16 +97,7 @@ def capitalised(label: str) -> str:
 def _row(label: str, sample: Sample, spans: Sequence[Span], terminal: Terminal) -> list[str]:
     """A sample's numbers and its text beside them; under them where there is little room."""
     head = [Span(label, "heading"), Span(" " * (_LABEL_CELLS - width(label))), Span(_numbers(sample), "note")]
-    indent = _LABEL_CELLS + sum(cells for _, cells in _COLUMNS) + 1
-    lines: list[str] = []
-    if terminal.width is not None and terminal.width - indent < _LEAST_TEXT:
-        lines = _wrapped(head, terminal)
-        head, indent = [Span(" " * _LABEL_CELLS)], _LABEL_CELLS
-    else:
-        head.append(Span(" "))
-    texts = wrap(spans, None if terminal.width is None else terminal.width - indent)
-    heads = [paint(head, terminal.theme)] + [" " * indent] * (len(texts) - 1)
-    return lines + [start + paint(text, terminal.theme) for start, text in zip(heads, texts, strict=True)]
+    return beside(head, spans, terminal, gap=1, under=_LABEL_CELLS)
 
 
 def _numbers(sample: Sample) -> str:
@@ -142,8 +132,4 @@ def _percent(share: float | None) -> str:
 def _fitted(label: str, numbers: str, terminal: Terminal) -> list[str]:
     """A line of a table: its label, then numbers."""
     gap = " " * (_LABEL_CELLS - width(label))  # none where labels are longer, and padded to one width
-    return _wrapped([Span(label, "heading"), Span(gap), Span(numbers, "note")], terminal)
-
-
-def _wrapped(spans: Sequence[Span], terminal: Terminal) -> list[str]:
-    return [paint(line, terminal.theme) for line in wrap(spans, terminal.width)]
+    return wrapped([Span(label, "heading"), Span(gap), Span(numbers, "note")], terminal)

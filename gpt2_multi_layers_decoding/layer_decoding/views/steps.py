@@ -8,12 +8,14 @@ from wcwidth import width
 
 from layer_decoding.errors import UsageError
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.terminal.numbers import CHOSEN, percent
-from layer_decoding.terminal.pieces import Pieces, escape, token_texts
-from layer_decoding.terminal.spans import Span, flush_right, labelled, pad, prose, shorten, shorten_left
-from layer_decoding.terminal.theme import Terminal
+from layer_decoding.terminal.columns import Column, panels, prompt_lines, prose, table
+from layer_decoding.terminal.numbers import percent
+from layer_decoding.terminal.pieces import Pieces, shown, token_texts
+from layer_decoding.terminal.spans import Span, flush_right, pad, shorten, shorten_left
+from layer_decoding.terminal.theme import CHOSEN, Terminal
 
-_BESIDE_TOKEN = 2 + len(CHOSEN) + 1 + 4  # cells: the gap before a candidate, its star, a space and its percentage
+_GAP = 2  # cells before a column
+_BESIDE_TOKEN = _GAP + len(CHOSEN) + 1 + 4  # cells: the gap before a candidate, its star, a space and its percentage
 _MOST_TOKEN = 14  # cells: a longer token is shortened
 _LEAST_TOKEN = 5
 _MUCH_TEXT = 16  # cells of text that the candidates after the first must leave free
@@ -36,16 +38,16 @@ def render_steps(
 
     `decoding` must have been measured. Raises UsageError where the terminal is too narrow for one candidate.
     """
-    shown = [row for row in decoding.rows if layers is None or row.layer in layers]
-    tables = [_StepTable(row, decoding, prompt, pieces, terminal) for row in shown]
+    rows = [row for row in decoding.rows if layers is None or row.layer in layers]
+    tables = [_StepTable(row, decoding, prompt, pieces, terminal) for row in rows]
     needed = max(table.least_width() for table in tables)
     if terminal.width is not None and terminal.width < needed:
         raise UsageError(f"A step needs {needed} cells, the width is {terminal.width}; make it wider.")
-    lines = labelled("Prompt:", [Span(" " + terminal.written(escape(prompt, terminal.glyphs.newline)))], terminal)
-    for table in tables:
-        lines += ["", *table.lines()]
+    lines = prompt_lines(prompt, terminal)
+    for steps in tables:
+        lines += ["", *steps.lines()]
     lines.append("")
-    for note in _notes(decoding, shown):
+    for note in _notes(decoding, rows):
         lines += prose([Span(note)], terminal)
     return lines
 
@@ -71,70 +73,80 @@ class _StepTable:
         self.steps = self._steps(prompt, pieces)
         self.longest = max([_LEAST_TEXT, *(width(step.text) for step in self.steps)])
         self.number_cells = len(str(len(self.steps)))
-        self.rank_cells = 2 + max(len("rank"), *(len(step.rank) for step in self.steps)) if self.ranks else 0
-        columns = zip(*(step.candidates for step in self.steps), strict=True)
-        self.widest = [min(_MOST_TOKEN, max(width(token) for token, *_ in column)) for column in columns]
+        self.after = [self._rank_column()] if self.ranks else []
+        self.candidates = [self._candidate_column(place, _MOST_TOKEN) for place in range(len(self.steps[0].candidates))]
 
     def least_width(self) -> int:
         """The cells for the beginning of one candidate beside the end of the text."""
-        text_and_token = _LEAST_TEXT + _BESIDE_TOKEN + min(self.widest[0], _LEAST_TOKEN)
-        return self.number_cells + 2 + text_and_token + self.rank_cells
+        least_token = min(self.candidates[0].width - _BESIDE_TOKEN, _LEAST_TOKEN)
+        return self._beside_text() + _LEAST_TEXT + _BESIDE_TOKEN + least_token
 
     def lines(self) -> list[str]:
         """The heading, and a line a step."""
-        text_cells, token_cells = self._fit()
-        heading = pad(f"Layer {self.row.layer}", self.number_cells + 2 + text_cells)
-        for number, cells in enumerate(token_cells, 1):
-            heading += pad(f"   #{number}", cells + _BESIDE_TOKEN)
-        if self.ranks:
-            heading += flush_right("rank", self.rank_cells)
-        lines = [self.terminal.theme.paint(heading.rstrip(" "), "heading")]
-        return lines + [self._line(number, text_cells, token_cells) for number in range(len(self.steps))]
+        candidates = self._fitting()
+        cells = self.longest
+        if self.terminal.width is not None:
+            room = self.terminal.width - self._beside_text() - sum(column.width for column in candidates)
+            cells = min(cells, room)
+        return table([self._text_column(cells), *candidates, *self.after], self.terminal, heads=1)
 
-    def _fit(self) -> tuple[int, list[int]]:
-        """The cells of the text, and of as many candidates' tokens as leave it enough; of one at least."""
-        tokens = list(self.widest)
+    def _beside_text(self) -> int:
+        """The cells of the numbers of the steps, and of the ranks."""
+        return self.number_cells + _GAP + sum(column.width for column in self.after)
+
+    def _fitting(self) -> list[Column]:
+        """As many candidates as leave the text enough; of one, whose tokens may then be cut, at least."""
         if self.terminal.width is None:
-            return self.longest, tokens
-        room = self.terminal.width - self.number_cells - 2 - self.rank_cells
-        much = min(_MUCH_TEXT, self.longest)
-        while len(tokens) > 1 and much + sum(tokens) + len(tokens) * _BESIDE_TOKEN > room:
-            tokens.pop()
-        if len(tokens) == 1:
-            tokens = [min(tokens[0], room - _LEAST_TEXT - _BESIDE_TOKEN)]
-        return min(self.longest, room - sum(tokens) - len(tokens) * _BESIDE_TOKEN), tokens
+            return self.candidates
+        room = self.terminal.width - self._beside_text()
+        fitting = panels(self.candidates, room - min(_MUCH_TEXT, self.longest))[0]
+        if len(fitting) > 1:
+            return fitting
+        return [self._candidate_column(0, min(_MOST_TOKEN, room - _LEAST_TEXT - _BESIDE_TOKEN))]
 
-    def _line(self, number: int, text_cells: int, token_cells: Sequence[int]) -> str:
-        step, paint = self.steps[number], self.terminal.theme.paint
-        text = shorten_left(step.text, text_cells, self.terminal.glyphs.dots)
-        line = paint(f"{number + 1:>{self.number_cells}}", "heading") + "  " + flush_right(text, text_cells)
-        for (token, probability, is_chosen), cells in zip(step.candidates, token_cells, strict=False):
-            shown = shorten(token, cells, self.terminal.glyphs.dots) + (CHOSEN if is_chosen else "")
-            candidate = f"{pad(shown, cells + len(CHOSEN))} {probability:>4}"
-            line += "  " + paint(candidate, "chosen" if is_chosen else "plain")
-        return line + flush_right(step.rank, self.rank_cells)
+    def _text_column(self, cells: int) -> Column:
+        """The number of each step and the end of its text, in so many cells, under the layer's name."""
+        lines: list[list[Span]] = [[Span(f"Layer {self.row.layer}")]]
+        for number, step in enumerate(self.steps, 1):
+            text = flush_right(shorten_left(step.text, cells, self.terminal.glyphs.dots), cells)
+            lines.append([Span(f"{number:>{self.number_cells}}", "heading"), Span(" " * _GAP + text)])
+        return Column(lines, gap=0)
+
+    def _candidate_column(self, place: int, most: int) -> Column:
+        """Each step's candidate of one place, its token in at most so many cells, and its percentage."""
+        candidates = [step.candidates[place] for step in self.steps]
+        tokens = [shorten(token, most, self.terminal.glyphs.dots) for token, *_ in candidates]
+        cells = max(map(width, tokens)) + len(CHOSEN)
+        lines = [[Span(f" #{place + 1}")]]
+        for token, (_, probability, is_chosen) in zip(tokens, candidates, strict=True):
+            text = f"{pad(token + CHOSEN * is_chosen, cells)} {probability:>4}"
+            lines.append([Span(text, "chosen" if is_chosen else "plain")])
+        return Column(lines, _GAP)
+
+    def _rank_column(self) -> Column:
+        """The rank of what was chosen, in this layer's order."""
+        return Column([[Span("rank")], *([Span(step.rank)] for step in self.steps)], _GAP, right=True)
 
     def _steps(self, prompt: str, pieces: Pieces) -> list[_Step]:
-        glyphs = self.terminal.glyphs
         written = pieces.of(self.chosen)
         steps = []
         for number, candidates in enumerate(self.row.candidates or ()):
-            tokens = map(self.terminal.written, token_texts((c.id for c in candidates), pieces, glyphs))
+            tokens = token_texts((candidate.id for candidate in candidates), pieces, self.terminal)
             chances = [percent(candidate.probability) for candidate in candidates]
             is_chosen = [candidate.id == self.chosen[number] for candidate in candidates]
-            text = self.terminal.written(escape(prompt + "".join(written[:number]), glyphs.newline))
+            text = shown(prompt + "".join(written[:number]), self.terminal)
             rank = str(self.ranks[number]) if self.ranks else ""
             steps.append(_Step(text, tuple(zip(tokens, chances, is_chosen, strict=True)), rank))
         return steps
 
 
-def _notes(decoding: LayerDecoding, shown: Sequence[LayerRow]) -> list[str]:
+def _notes(decoding: LayerDecoding, rows: Sequence[LayerRow]) -> list[str]:
     """The legend, and how likely each whole text is."""
     candidates = "The likeliest next tokens after each text, #1 first, with their probabilities"
     if decoding.context == "own":
-        return [f"{candidates}; {CHOSEN} is the one written, to each layer's own text.", *map(likelihood, shown)]
+        return [f"{candidates}; {CHOSEN} is the one written, to each layer's own text.", *map(likelihood, rows)]
     chosen = f"{CHOSEN} is the one that layer {decoding.layer_count} chose"
-    ranked = any(row is not decoding.final_row for row in shown)
+    ranked = any(row is not decoding.final_row for row in rows)
     return [
         f"{candidates}; {chosen}" + (", rank its place in this layer's order." if ranked else "."),
         likelihood(decoding.final_row),

@@ -8,13 +8,15 @@ from wcwidth import width
 
 from layer_decoding.errors import UsageError
 from layer_decoding.results.greedy import LayerDecoding
-from layer_decoding.terminal.numbers import CHOSEN, percent
-from layer_decoding.terminal.pieces import Pieces, escape, token_texts
-from layer_decoding.terminal.spans import Span, labelled, pad, prose, shorten
-from layer_decoding.terminal.theme import Glyphs, Role, Terminal
+from layer_decoding.terminal.columns import Column, labelled, panels, prompt_lines, prose, table
+from layer_decoding.terminal.numbers import percent
+from layer_decoding.terminal.pieces import Pieces, shown, token_texts
+from layer_decoding.terminal.spans import Span, pad, shorten
+from layer_decoding.terminal.theme import CHOSEN, Glyphs, Role, Terminal
 
-_GAP = "  "
+_GAP = 2  # cells before a column
 _NAME = 4  # cells: p, rank
+_BESIDE_TOKEN = len(CHOSEN) + 1 + _NAME
 _MOST_TOKEN = 12  # cells: a longer token is shortened
 _LEAST_TOKEN = 4
 
@@ -101,13 +103,12 @@ def render_track(look: Tracked, prompt: str, pieces: Pieces, terminal: Terminal)
 
     Raises UsageError where the terminal is too narrow for a bar a layer.
     """
-    glyphs = terminal.glyphs
-    lines = labelled("Prompt:", [Span(" " + terminal.written(escape(prompt, glyphs.newline)))], terminal)
+    lines = prompt_lines(prompt, terminal)
     if look.written:
-        so_far = terminal.written(escape("".join(pieces.of(look.written)), glyphs.newline))
+        so_far = shown("".join(pieces.of(look.written)), terminal)
         lines += labelled(pad("Then:", len("Prompt:")), [Span(so_far)], terminal)
     lines += ["", *_table(look, pieces, terminal), ""]
-    for note in _notes(look, glyphs):
+    for note in _notes(look, terminal.glyphs):
         lines += prose([Span(note)], terminal)
     return lines
 
@@ -115,33 +116,49 @@ def render_track(look: Tracked, prompt: str, pieces: Pieces, terminal: Terminal)
 def _table(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[str]:
     """A heading and the curves, in columns; the numbers after the bars only where there is room for them."""
     curves = _curves(look, pieces, terminal)
-    layers = axis(look.layers)
+    bars = Column([[Span(axis(look.layers))], *([Span(curve.bars, curve.role)] for curve in curves)], _GAP)
     heads = ("best", f"at {look.layers[-1]}")
-    numbers = [list(column) for column in zip(heads, *(curve.numbers for curve in curves), strict=True)]
-    token_cells, shown = _fit([curve.token for curve in curves], len(layers), numbers, terminal.width)
+    numbers = [
+        Column([[Span(head)], *([Span(text)] for text in texts)], _GAP)
+        for head, *texts in zip(heads, *(curve.numbers for curve in curves), strict=True)
+    ]
+    token = min(_MOST_TOKEN, max(width(curve.token) for curve in curves))
+    if terminal.width is not None:
+        room = terminal.width - token - _BESIDE_TOKEN - bars.width
+        numbers = panels(numbers, room)[0] if numbers[0].width <= room else []
+        token = _cut_token(token, room, len(look.layers), terminal.width)
+    names = _name_column(f"Step {len(look.written) + 1}", curves, token, terminal.glyphs)
+    return table([names, bars, *numbers], terminal, heads=1)
 
-    def line(label: str, name: str, bars: str, row: int) -> str:
-        after = [f"{column[row]:<{max(map(len, column))}}" for column in numbers[:shown]]
-        return _GAP.join([f"{label} {name:<{_NAME}}", bars, *after]).rstrip(" ")
 
-    paint, label_cells = terminal.theme.paint, token_cells + len(CHOSEN)
-    step = pad(f"Step {len(look.written) + 1}", label_cells + 1 + _NAME)
-    lines = [paint(_GAP.join([step, line("", "", layers, 0).lstrip(" ")]), "heading")]
-    for row, curve in enumerate(curves, 1):
-        token = shorten(curve.token, token_cells, terminal.glyphs.dots)
+def _cut_token(token: int, room: int, bars: int, cells: int) -> int:
+    """A token's cells, fewer where `room`, what is left beside it and the bars, is missing."""
+    cut = max(0, -room)
+    least = min(token, _LEAST_TOKEN)
+    if token - cut < least:
+        raise UsageError(
+            f"A bar for each of {bars} layers needs {cells - room - token + least} cells, the width is {cells};"
+            " make it wider or choose fewer --layers."
+        )
+    return token - cut
+
+
+def _name_column(head: str, curves: Sequence[_Curve], cells: int, glyphs: Glyphs) -> Column:
+    """Whose curve each is, the token in so many cells, and what it shows."""
+    lines = [[Span(head)]]
+    for curve in curves:
+        token = shorten(curve.token, cells, glyphs.dots)
         token += CHOSEN if token and curve.role == "chosen" else ""
-        label = paint(token, curve.role) + " " * (label_cells - width(token))
-        bars = paint(curve.bars, curve.role) + " " * (len(layers) - len(curve.bars))
-        lines.append(line(label, curve.name, bars, row))
-    return lines
+        blank = " " * (cells + len(CHOSEN) - width(token))
+        lines.append([Span(token, curve.role), Span(f"{blank} {curve.name:<{_NAME}}")])
+    return Column(lines, gap=0)
 
 
 def _curves(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[_Curve]:
     """Two for each token: its probability, beside its name, and under that its rank."""
     highest = max(map(max, look.probabilities))
     curves = []
-    glyphs = terminal.glyphs
-    texts = map(terminal.written, token_texts(look.ids, pieces, glyphs))
+    glyphs, texts = terminal.glyphs, token_texts(look.ids, pieces, terminal)
     for token, text, chances, ranks in zip(look.ids, texts, look.probabilities, look.ranks, strict=True):
         role: Role = "chosen" if token == look.chosen_id else "plain"
         bars = "".join(probability_bar(chance, highest, glyphs) for chance in chances)
@@ -151,27 +168,6 @@ def _curves(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[_Curve]:
         best = look.layers[ranks.index(min(ranks))]
         curves.append(_Curve("", role, "rank", bars, (f"{min(ranks)} at {best}", str(ranks[-1]))))
     return curves
-
-
-def _fit(tokens: Sequence[str], bars: int, numbers: Sequence[Sequence[str]], cells: int | None) -> tuple[int, int]:
-    """How many cells a token gets, and how many of the columns of numbers are shown."""
-    token = min(_MOST_TOKEN, max(map(width, tokens)))
-    if cells is None:
-        return token, len(numbers)
-
-    def spare(columns: int) -> int:
-        after = sum(len(_GAP) + max(map(len, column)) for column in numbers[:columns])
-        return cells - (token + len(CHOSEN) + 1 + _NAME + len(_GAP) + bars + after)
-
-    shown = max((count for count in range(len(numbers) + 1) if spare(count) >= 0), default=0)
-    cut = max(0, -spare(shown))
-    least = min(token, _LEAST_TOKEN)
-    if token - cut < least:
-        raise UsageError(
-            f"A bar for each of {bars} layers needs {cells - spare(0) - token + least} cells, the width is {cells};"
-            " make it wider or choose fewer --layers."
-        )
-    return token - cut, shown
 
 
 def axis(layers: Sequence[int]) -> str:
