@@ -2,38 +2,48 @@
 
 Prints the prompt and one row a hypothesis, best first, with its score and log-probability (tokens that are not in
 the best one in red, or in [brackets] without colour); greedy beside them; on request the search on the model cut
-off after other layers, the search step by step as a tree, and the layers' own choices along the best hypothesis.
+off after other layers, the search step by step as a tree, and every layer along the best hypothesis.
 
     python multi_layer_beam_search_decoding_demo.py
     python multi_layer_beam_search_decoding_demo.py "Once upon a time" --num-beams 4 --max-new-tokens 10 --trace
-    python multi_layer_beam_search_decoding_demo.py --no-repeat-ngram-size 2 --layers 6,9,12 --lens
-    python multi_layer_beam_search_decoding_demo.py --trace --quiet --save search.json
+    python multi_layer_beam_search_decoding_demo.py --no-repeat-ngram-size 2 --layers 6,9,12 --view rows
+    python multi_layer_beam_search_decoding_demo.py --trace --quiet --save search.json --save best.html
 """
 
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import Any
 
-from layer_decoding.cli.options import Parser, add_model_options, add_output_options, add_save_option, layer_list
-from layer_decoding.cli.progress import ProgressLine
-from layer_decoding.cli.running import load_prompted, notice, run
-from layer_decoding.files.saving import check_targets, save
+from layer_decoding.cli.options import (
+    Parser,
+    add_layers_option,
+    add_model_options,
+    add_output_options,
+    add_save_option,
+)
+from layer_decoding.cli.progress import OnStep
+from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
+from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
+from layer_decoding.files.documents import beam_document
+from layer_decoding.files.saving import check_targets
+from layer_decoding.files.writers import FORMATS, text_writers
+from layer_decoding.models.sizes import layer_count, select_layers
 from layer_decoding.results.beam import BeamSearch, BeamSettings
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import terminal_of
-
-if TYPE_CHECKING:
-    from layer_decoding.models.loading import LoadedModel
+from layer_decoding.views.beam import render_search
+from layer_decoding.views.view import View, render_under
 
 PURPOSE = "The best continuations that beam search finds, with greedy beside them."
 EXAMPLES = """
 python multi_layer_beam_search_decoding_demo.py
 python multi_layer_beam_search_decoding_demo.py --num-beams 4 --trace
-python multi_layer_beam_search_decoding_demo.py "5 + 8 =" --layers 6 --lens
+python multi_layer_beam_search_decoding_demo.py --layers 6 --view rows
 """
-FORMATS = (".json",)
 
 
 def build_parser() -> Parser:
@@ -56,95 +66,74 @@ def build_parser() -> Parser:
     )
     group = parser.add_argument_group("what else to show")
     group.add_argument("--trace", action="store_true", help="the search step by step, as a tree")
-    group.add_argument(
-        "--layers",
-        type=layer_list,
-        default=[],
-        metavar="LIST",
-        help="the same on the model cut there: 6,9,12, or all",
-    )
-    group.add_argument("--lens", action="store_true", help="each layer's top tokens along the best text")
-    output = add_output_options(parser)
-    add_save_option(output, FORMATS)
+    add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
+    add_view_options(group, BY_OPTION, text="the best text")
+    add_save_option(add_output_options(parser), FORMATS)
     return parser
 
 
 def show(args: Namespace) -> None:
     """Load, search, print, save."""
-    returned = args.num_beams if args.num_return_sequences is None else args.num_return_sequences
-    settings = BeamSettings(
-        args.max_new_tokens, args.num_beams, returned, args.length_penalty, args.no_repeat_ngram_size
-    )
+    settings = settings_of(args)
     settings.check()  # before a model is loaded
+    check_view(args)
     check_targets(args.save, FORMATS)
     loaded, prompt, prompt_ids = load_prompted(args)
 
-    from layer_decoding.files.documents import beam_document, to_json
-    from layer_decoding.terminal.pieces import Pieces
-    from layer_decoding.views.beam import render_search
+    from layer_decoding.decoding.beam import beam_search
+    from layer_decoding.decoding.text import read_layers, track_step
 
-    pieces = Pieces(loaded.tokenizer)
-    search, interruption = find(args, settings, loaded, prompt_ids)
-    if search is not None and not args.json:
-        terminal = terminal_of(sys.stdout, args.color, args.width)
-        print("\n".join(render_search(search, prompt, pieces, terminal)))
-    if interruption is not None:
-        raise interruption
-    if search is not None and (args.json or args.save):
-        document = to_json(beam_document(search, prompt, loaded, pieces))
-        if args.json:
-            print(document)
-        for path in args.save:
-            save(path, {".json": lambda: f"{document}\n".encode()})
-            notice(args, f"Saved {path}.")
+    pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
+    track = tracked_tokens(args, pieces)
 
+    def work(on_step: OnStep) -> BeamSearch:
+        return beam_search(
+            loaded.model,
+            prompt_ids,
+            settings.max_new_tokens,
+            num_beams=settings.num_beams,
+            num_return_sequences=settings.num_return_sequences,
+            length_penalty=settings.length_penalty,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
+            layers=args.layers,
+            trace=args.trace,
+            on_step=on_step,
+        )
 
-def find(
-    args: Namespace, settings: BeamSettings, loaded: "LoadedModel", prompt_ids: list[int]
-) -> tuple[BeamSearch | None, KeyboardInterrupt | None]:
-    """The search; after Ctrl-C what was found until then, and the interruption."""
-    from layer_decoding.decoding.beam import SearchInterrupted, beam_search
+    others = len(select_layers(args.layers, layer_count(loaded.model))) - 1 if args.layers != [] else 0
+    total = settings.steps(others)
+    search, stop = watched(args, progress_of(args, total), work, partial(in_seconds, settings))
+    if search is None:
+        raise stop or AssertionError  # nothing was found yet
 
-    started = time.perf_counter()
-    with closing(Progress(silent=args.json or args.quiet)) as progress:
-        try:
-            search = beam_search(
-                loaded.model,
-                prompt_ids,
-                settings.max_new_tokens,
-                num_beams=settings.num_beams,
-                num_return_sequences=settings.num_return_sequences,
-                length_penalty=settings.length_penalty,
-                no_repeat_ngram_size=settings.no_repeat_ngram_size,
-                layers=args.layers,
-                trace=args.trace,
-                lens=args.lens,
-                on_step=progress.on_step,
-            )
-        except SearchInterrupted as stop:
-            return stop.result, stop
-    seconds = time.perf_counter() - started
-    notice(args, f"{settings.num_beams} beams of up to {settings.max_new_tokens} tokens in {seconds:.2f} s.")
-    return search, None
+    @cache
+    def best() -> LayerDecoding:
+        ids = [*prompt_ids, *search.hypotheses[0].ids]
+        return read_layers(loaded.model, ids, range(len(prompt_ids), len(ids)), layers=args.layers or None)
+
+    def lines() -> list[str]:
+        found = render_search(search, prompt, pieces, terminal)
+        if args.view is None or stop is not None:
+            return found
+        view = View(args.view, args.measure, args.step or 1, track, args.layers)
+        track_it = partial(track_step, loaded.model, best())
+        return [*found, "", *render_under("Rank 1", view, best(), prompt, pieces, terminal, track_it)]
+
+    def document() -> dict[str, Any]:
+        return beam_document(search, prompt, loaded, pieces, best() if args.view else None)
+
+    deliver(args, lines, text_writers(best, prompt, document, pieces), stop)
 
 
-class Progress:
-    """A progress line over all searches of a run, made when the first step tells how many there will be."""
+def settings_of(args: Namespace) -> BeamSettings:
+    """How to search."""
+    returned = args.num_beams if args.num_return_sequences is None else args.num_return_sequences
+    return BeamSettings(args.max_new_tokens, args.num_beams, returned, args.length_penalty, args.no_repeat_ngram_size)
 
-    def __init__(self, *, silent: bool) -> None:
-        self.silent = silent
-        self.line: ProgressLine | None = None
 
-    def on_step(self, step: int, total: int) -> None:
-        """Move the line."""
-        if not self.silent:
-            self.line = self.line or ProgressLine(total)
-            self.line.on_step(step, {})
-
-    def close(self) -> None:
-        """Take the line away."""
-        if self.line is not None:
-            self.line.close()
+def in_seconds(settings: BeamSettings, _: BeamSearch, seconds: float) -> str:
+    """How long it took."""
+    return f"{settings.num_beams} beams of up to {settings.max_new_tokens} tokens in {seconds:.2f} s."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

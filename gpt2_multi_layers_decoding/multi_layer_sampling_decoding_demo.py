@@ -1,10 +1,12 @@
 """What randomness does to a prompt, and what each knob does to the distribution it draws from.
 
 Prints greedy decoding as the yardstick, then a block a setting of temperature, top-k, top-p and min-p: samples with
-their numbers, tokens that are not in the greedy text in red (or in [brackets] without colour), and a table of means.
+their numbers, tokens that are not in the greedy text in red (or in [brackets] without colour), and a table of means;
+on request every layer along one of the samples.
 
     python multi_layer_sampling_decoding_demo.py
     python multi_layer_sampling_decoding_demo.py --temperature 0.7,1 --top-p 0.5,0.9 --distribution
+    python multi_layer_sampling_decoding_demo.py --temperature 0.8 --sample 2 --view table
     python multi_layer_sampling_decoding_demo.py "The dragon" --num-samples 5 --seed 7 --save curves.png
     python multi_layer_sampling_decoding_demo.py --layers 6,12 --json > samples.json
 """
@@ -12,55 +14,64 @@ their numbers, tokens that are not in the greedy text in red (or in [brackets] w
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from layer_decoding.cli.options import (
     Parser,
+    add_layers_option,
     add_model_options,
     add_output_options,
     add_save_option,
-    layer_list,
     whole_number,
 )
-from layer_decoding.cli.progress import NoProgress, Progress, ProgressLine
-from layer_decoding.cli.running import load_prompted, notice, run
-from layer_decoding.files.saving import check_targets, save
-from layer_decoding.models.sizes import layer_count, vocabulary_size
-from layer_decoding.results.sampling import ModelSamples, Sampling, SamplingRun
-from layer_decoding.results.settings import (
-    DEFAULT_SETTINGS,
-    GREEDY,
-    Setting,
-    check_runs,
-    combinations,
-    parse_seed,
-    parse_values,
-    top_k_notice,
-)
+from layer_decoding.cli.running import Output, load_prompted, notice, progress_of, run
+from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
+from layer_decoding.errors import UsageError
+from layer_decoding.files.documents import sampling_document
+from layer_decoding.files.figure import check_matplotlib, figure
+from layer_decoding.files.saving import check_targets
+from layer_decoding.files.writers import FORMATS as TEXT_FORMATS
+from layer_decoding.files.writers import text_writers
+from layer_decoding.models.sizes import layer_count, select_layers, vocabulary_size
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingListener, SamplingRun
+from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, combinations, top_k_notice
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import shorten
 from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.views.distribution import render_panel
+from layer_decoding.views.sampling import (
+    capitalised,
+    render_greedy,
+    render_heading,
+    render_layer,
+    render_means,
+    render_notes,
+    render_sampling,
+)
+from layer_decoding.views.view import View, render_under
 
 if TYPE_CHECKING:
-    from layer_decoding.decoding.sampling import Sampler
     from layer_decoding.models.loading import LoadedModel
-    from layer_decoding.terminal.pieces import Pieces
 
 PURPOSE = "What temperature, top-k, top-p and min-p do to the texts that a model writes."
 EXAMPLES = """
 python multi_layer_sampling_decoding_demo.py
 python multi_layer_sampling_decoding_demo.py --temperature 0.7,1 --top-k 5,50
-python multi_layer_sampling_decoding_demo.py "The dragon" --distribution
-python multi_layer_sampling_decoding_demo.py --layers 6,9 --save curves.png
+python multi_layer_sampling_decoding_demo.py --distribution --save curves.png
 """
-FORMATS = (".json", ".png")
+FORMATS = (*TEXT_FORMATS, ".png")
 KNOBS = (
     ("temperature", float, "logits are divided by it; 0 is greedy"),
     ("top_k", int, "only the k likeliest tokens; 0 is off"),
     ("top_p", float, "only the fewest tokens that hold p; 1 is off"),
     ("min_p", float, "only tokens p times as likely as the top one; 0 is off"),
 )
+Number = TypeVar("Number", int, float)
 
 
 def build_parser() -> Parser:
@@ -76,40 +87,43 @@ def build_parser() -> Parser:
     group.add_argument("--seed", type=parse_seed, default=0, metavar="N", help="whole number the dice come from (0)")
     group = parser.add_argument_group("what else to show")
     group.add_argument("--distribution", action="store_true", help="what each setting draws from, as bars")
-    group.add_argument(
-        "--layers",
-        type=layer_list,
-        default=[],
-        metavar="LIST",
-        help="the same on the model cut there: 6,9,12, or all",
-    )
-    output = add_output_options(parser)
-    add_save_option(output, FORMATS)
+    add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
+    add_view_options(group, BY_OPTION, text="a sample of the first setting")
+    group.add_argument("--sample", type=whole_number, default=1, metavar="N", help="the sample to view (1)")
+    add_save_option(add_output_options(parser), FORMATS)
     return parser
 
 
-def show(args: Namespace) -> None:
-    """Load, draw and print setting after setting, save."""
-    settings = choose_settings(args)
-    check_targets(args.save, FORMATS)
-    if any(path.suffix.lower() == ".png" for path in args.save):
-        from layer_decoding.files.figure import check_matplotlib
+def parse_values(text: str, name: str, kind: type[Number]) -> list[Number]:
+    """An option's comma list for one field of a Setting, each value checked.
 
-        check_matplotlib()
-    loaded, prompt, prompt_ids = load_prompted(args)
+    >>> parse_values("0.5,1", "temperature", float)
+    [0.5, 1.0]
 
-    from layer_decoding.terminal.pieces import Pieces
+    Raises:
+        UsageError: what is no number, or one that cannot be meant.
+    """
+    option = name.replace("_", "-")
+    numbers = []
+    for part in text.split(","):
+        try:
+            number = kind(part)
+        except ValueError:
+            noun, example = ("whole number", "0,50") if kind is int else ("number", "0.5,1")
+            wrong = f"{part.strip()[:40]!r} in --{option} is not a {noun}"
+            raise UsageError(f"{wrong}; give {noun}s such as {example}.") from None
+        values: dict[str, Any] = {name: number}
+        Setting(**values)  # checks it
+        numbers.append(number)
+    return numbers
 
-    for sentence in top_k_notice(settings, vocabulary_size(loaded.model)):
-        notice(args, sentence)
-    if args.distribution and args.json:
-        notice(args, "The panels of --distribution are for the screen; the JSON document has none.")
-    pieces = Pieces(loaded.tokenizer)
-    started = time.perf_counter()
-    whole, sampler = Drawing(args, settings, loaded, prompt, prompt_ids, pieces).run()
-    texts = (len(settings) * args.num_samples + 1) * max(1, len(whole.layers))
-    notice(args, f"{texts} texts of up to {args.max_new_tokens} tokens in {time.perf_counter() - started:.2f} s.")
-    write(args, whole, sampler, prompt, loaded, pieces)
+
+def parse_seed(text: str) -> int:
+    """The value of --seed; any whole number. Raises UsageError for what is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"The seed {text[:40]!r} is not a whole number; give one such as 0.") from None
 
 
 def choose_settings(args: Namespace) -> tuple[Setting, ...]:
@@ -120,128 +134,133 @@ def choose_settings(args: Namespace) -> tuple[Setting, ...]:
     return settings
 
 
-class Drawing:
+def show(args: Namespace) -> None:
+    """Load, draw and print setting after setting, save."""
+    settings = choose_settings(args)
+    check_view(args)
+    if args.sample > args.num_samples:
+        raise UsageError(
+            f"There is no sample {args.sample} of {args.num_samples}; choose a lower one.",
+            settings=["sample", "num_samples"],
+        )
+    check_targets(args.save, FORMATS)
+    if any(path.suffix.lower() == ".png" for path in args.save):
+        check_matplotlib()
+    loaded, prompt, prompt_ids = load_prompted(args)
+    for sentence in top_k_notice(settings, vocabulary_size(loaded.model)):
+        notice(args, sentence)
+    if args.distribution and args.json:
+        notice(args, "The panels of --distribution are for the screen; the JSON document has none.")
+    started = time.perf_counter()
+    blocks = Blocks(args, settings, loaded, prompt)
+    run = blocks.draw(prompt_ids)
+    texts = (len(settings) * args.num_samples + 1) * max(1, len(run.layers))
+    notice(args, f"{texts} texts of up to {args.max_new_tokens} tokens in {time.perf_counter() - started:.2f} s.")
+    finish(blocks, run)
+
+
+class Blocks(SamplingListener):
     """A run under way: each block is printed as soon as its texts are there, so that an interruption loses none."""
 
-    def __init__(
-        self,
-        args: Namespace,
-        settings: Sequence[Setting],
-        loaded: "LoadedModel",
-        prompt: str,
-        prompt_ids: list[int],
-        pieces: "Pieces",
-    ) -> None:
-        self.args, self.settings, self.loaded, self.pieces = args, settings, loaded, pieces
-        self.prompt, self.prompt_ids = prompt, prompt_ids
+    def __init__(self, args: Namespace, settings: Sequence[Setting], loaded: "LoadedModel", prompt: str) -> None:
+        self.args, self.settings, self.loaded, self.prompt = args, settings, loaded, prompt
+        self.pieces, self.output = Pieces(loaded.tokenizer), Output(args)
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
+        self.track = tracked_tokens(args, self.pieces)
         self.layer_count = layer_count(loaded.model)
+        models = len(select_layers(args.layers, self.layer_count)) if args.layers != [] else 1
+        self.progress = progress_of(args, models * (1 + len(settings)) * args.max_new_tokens)
+        self.steps = 0  # of the settings that are done
+        self.greedy: Sample | None = None
 
-    def run(self) -> "tuple[SamplingRun, Sampler]":
-        """Every setting on every model asked for, the whole one last; and the sampler of that one."""
-        from layer_decoding.decoding.sampling import Sampler
-        from layer_decoding.lens.truncation import truncate
-        from layer_decoding.models.sizes import select_layers
-        from layer_decoding.views.sampling import render_heading, render_layer, render_notes
+    def draw(self, prompt_ids: list[int]) -> SamplingRun:
+        """Every setting on every model asked for, the whole one last."""
+        from layer_decoding.decoding.sampling import sample_settings
 
-        args, whole = self.args, self.loaded.model
-        layers = select_layers(args.layers, self.layer_count) if args.layers is None or args.layers else []
-        check_runs(len(self.settings), len(layers) or 1)
-        sampler = Sampler(whole, self.prompt_ids, args.max_new_tokens)
-        sampler.check_samples(args.num_samples)
-        self.say(render_heading(self.prompt, args.seed, self.terminal))
-        models = []
-        for layer in layers[:-1]:
+        with closing(self.progress):
+            return sample_settings(
+                self.loaded.model,
+                prompt_ids,
+                self.args.max_new_tokens,
+                self.settings,
+                num_samples=self.args.num_samples,
+                seed=self.args.seed,
+                layers=self.args.layers,
+                distributions=self.args.distribution,
+                listener=self,
+            )
+
+    def on_start(self) -> None:
+        """The prompt and the names of the columns."""
+        self.say(render_heading(self.prompt, self.args.seed, self.terminal))
+
+    def on_model(self, layer: int) -> None:
+        """The line above the blocks of a model, where there are several."""
+        if self.args.layers != []:
             self.say(render_layer(layer, self.layer_count, self.terminal))
-            cut = Sampler(truncate(whole, layer), self.prompt_ids, args.max_new_tokens)
-            models.append(self.draw_model(layer, cut))
-        if layers:
-            self.say(render_layer(self.layer_count, self.layer_count, self.terminal))
-        models.append(self.draw_model(self.layer_count, sampler))
-        self.say(render_notes(self.terminal))
-        shown = tuple(models) if layers else ()
-        ids = tuple(self.prompt_ids)
-        return SamplingRun(self.layer_count, ids, args.max_new_tokens, args.seed, models[-1], shown), sampler
 
-    def draw_model(self, layer: int, sampler: "Sampler") -> ModelSamples:
-        """All blocks of one model: greedy, each setting, their means, and what each draws from if asked for."""
-        from layer_decoding.views.sampling import render_greedy, render_means, render_sampling
+    def on_step(self, step: int, newest: dict[int, int]) -> None:
+        """Move the progress, which counts the steps of all settings."""
+        self.progress.on_step(self.steps + step, newest)
 
-        def greedy_block(sampling: Sampling) -> list[str]:
-            return render_greedy(sampling.samples[0], self.pieces, self.terminal)
+    def on_samples(self, sampling: Sampling) -> None:
+        """A block."""
+        self.steps += self.args.max_new_tokens
+        if sampling.setting is GREEDY:
+            self.greedy = sampling.samples[0]
+            self.say(render_greedy(self.greedy, self.pieces, self.terminal))
+        elif self.greedy is not None:
+            self.say(render_sampling(sampling, self.greedy, self.pieces, self.terminal))
 
-        def block(sampling: Sampling) -> list[str]:
-            return render_sampling(sampling, greedy, self.pieces, self.terminal)
-
-        yardstick = self.draw(sampler, GREEDY, 1, greedy_block)
-        greedy = yardstick.samples[0]
-        samplings = [self.draw(sampler, setting, self.args.num_samples, block) for setting in self.settings]
-        model = ModelSamples(layer, greedy, tuple(samplings))
+    def on_done(self, model: ModelSamples) -> None:
+        """The means of a model's settings, and what each draws from if that was asked for."""
         if self.args.num_samples > 1:
             self.say(render_means(model, self.terminal))
-        if self.args.distribution:
-            self.draw_panels(sampler, [yardstick, *samplings])
-        return model
-
-    def draw(
-        self, sampler: "Sampler", setting: Setting, num_samples: int, render: Callable[[Sampling], list[str]]
-    ) -> Sampling:
-        """The samples of one setting, printed; after Ctrl-C what was finished of them is printed too."""
-        from layer_decoding.decoding.sampling import SamplingInterrupted
-
-        watcher: Progress = NoProgress()
-        if not (self.args.json or self.args.quiet):
-            watcher = ProgressLine(self.args.max_new_tokens)
-        with closing(watcher):
-            try:
-                sampling = sampler.sample(setting, num_samples, self.args.seed, watcher.on_step)
-            except SamplingInterrupted as stop:
-                watcher.close()
-                if stop.result is not None:
-                    self.say(render(stop.result))
-                raise
-        self.say(render(sampling))
-        return sampling
-
-    def draw_panels(self, sampler: "Sampler", samplings: Sequence[Sampling]) -> None:
-        """A panel a setting, greedy's among them."""
-        from layer_decoding.decoding.distribution import next_distribution
-        from layer_decoding.views.distribution import render_panel
-
-        logits = sampler.next_logits()
-        for sampling in samplings:
-            distribution = next_distribution(logits, sampling.setting)
-            self.say(render_panel(distribution, sampling.samples[0], self.pieces, self.terminal))
+        firsts = [model.greedy, *(sampling.samples[0] for sampling in model.samplings)]
+        for distribution, text in zip(model.distributions, firsts, strict=False):
+            self.say(render_panel(distribution, text, self.pieces, self.terminal))
 
     def say(self, lines: list[str]) -> None:
-        """Print lines at once, unless stdout is for JSON."""
-        if not self.args.json:
-            print("\n".join(lines), flush=True)
+        """Print lines at once."""
+        self.progress.hide()
+        self.output.say(lines)
 
 
-def write(
-    args: Namespace, whole: SamplingRun, sampler: "Sampler", prompt: str, loaded: "LoadedModel", pieces: "Pieces"
-) -> None:
-    """The JSON document on stdout and the files, as far as they are asked for."""
-    from layer_decoding.files.documents import sampling_document, to_json
+def finish(blocks: Blocks, run: SamplingRun) -> None:
+    """The legend, the view of a sample, the JSON document and the files, as far as they are asked for."""
+    from layer_decoding.decoding.text import read_layers, track_step
 
-    def document() -> str:
-        return to_json(sampling_document(whole, prompt, loaded, pieces))
+    args, loaded, pieces = blocks.args, blocks.loaded, blocks.pieces
+    first = run.model.samplings[0]
 
-    def picture() -> bytes:
-        from layer_decoding.decoding.distribution import curves
-        from layer_decoding.files.figure import figure
-        from layer_decoding.terminal.spans import shorten
+    @cache
+    def sample() -> LayerDecoding:
+        ids = [*run.prompt_ids, *first.samples[args.sample - 1].ids]
+        return read_layers(loaded.model, ids, range(len(run.prompt_ids), len(ids)), layers=args.layers or None)
 
-        settings = [sampling.setting for sampling in whole.model.samplings]
-        title = f"The next token after {shorten(prompt, 60, '…')!r}, by {loaded.name}"
-        return figure(curves(sampler.next_logits(), settings), pieces, title)
+    blocks.say(render_notes(blocks.terminal))
+    if args.view is not None and not args.json:
+        view = View(args.view, args.measure, args.step or 1, blocks.track, args.layers)
+        heading = f"{capitalised(first.setting.label)}, sample {args.sample}"
+        track_it = partial(track_step, loaded.model, sample())
+        lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, track_it)
+        blocks.say(["", *lines])
 
-    if args.json:
-        print(document())
-    for path in args.save:
-        save(path, {".json": lambda: f"{document()}\n".encode(), ".png": picture})
-        notice(args, f"Saved {path}.")
+    def document() -> dict[str, Any]:
+        return sampling_document(run, blocks.prompt, loaded, pieces, sample() if args.view else None)
+
+    writers = text_writers(sample, blocks.prompt, document, pieces)
+    blocks.output.finish({**writers, ".png": lambda: picture(blocks, run)})
+
+
+def picture(blocks: Blocks, run: SamplingRun) -> bytes:
+    """The figure of the distribution after the prompt."""
+    from layer_decoding.decoding.distribution import curves
+    from layer_decoding.decoding.sampling import Sampler
+
+    logits = Sampler(blocks.loaded.model, run.prompt_ids, 1).next_logits()
+    title = f"The next token after {shorten(blocks.prompt, 60, '…')!r}, by {blocks.loaded.name}"
+    return figure(curves(logits, blocks.settings), blocks.pieces, title)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,62 +3,71 @@
 Nothing is written: the text is read, and at each place every layer says what it expects next. Prints a passage with
 each layer's predictions under its tokens (those that differ from the last layer's in red, or in [brackets] without
 colour; a star where the prediction is the text's own token), then a table: how often each layer agrees with the last
-one and with the text, its mean entropy and KL divergence, its perplexity.
+one and with the text, its mean entropy, KL divergence and surprise, its perplexity.
 
     python multi_layer_text_demo.py tale.txt
     python multi_layer_text_demo.py tale.txt --passage 200-260 --layers 1,6,9-12
-    python multi_layer_text_demo.py tale.txt --save layers.csv --save layers.json
+    python multi_layer_text_demo.py tale.txt --passage 200-220 --view table --measure surprise
+    python multi_layer_text_demo.py tale.txt --save layers.csv --save passage.html
     curl -s https://example.org/tale.txt | python multi_layer_text_demo.py -
 """
 
 import argparse
 import sys
-import time
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 from layer_decoding.cli.input import STANDARD_INPUT, read_text
 from layer_decoding.cli.options import (
     Parser,
+    add_layers_option,
     add_model_group,
     add_output_options,
     add_save_option,
-    layer_list,
     whole_number,
 )
-from layer_decoding.cli.progress import NoProgress, Progress, ProgressLine
-from layer_decoding.cli.running import load, notice, run
-from layer_decoding.files.saving import check_targets, save
-from layer_decoding.models.prompts import encode_text
-from layer_decoding.results.text import TextMeasures
+from layer_decoding.cli.progress import OnStep
+from layer_decoding.cli.running import deliver, load, progress_of, run, watched
+from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
+from layer_decoding.errors import UsageError
+from layer_decoding.files.documents import text_document
+from layer_decoding.files.saving import check_targets
+from layer_decoding.files.tables import text_table
+from layer_decoding.files.writers import FORMATS, text_writers
+from layer_decoding.models.sizes import layer_count, select_layers
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.results.text import Passage, TextMeasures
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import shorten_left
 from layer_decoding.terminal.theme import terminal_of
-
-if TYPE_CHECKING:
-    from layer_decoding.models.loading import LoadedModel
-    from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.views.text import render_passage, render_summaries
+from layer_decoding.views.view import View, render_under
 
 PURPOSE = "What each layer of GPT-2 predicts for a text, token by token and on average."
 EXAMPLES = """
 python multi_layer_text_demo.py tale.txt
 python multi_layer_text_demo.py tale.txt --passage 200-260 --layers 1,6,9-12
+python multi_layer_text_demo.py tale.txt --passage 200-220 --view table
 head -c 20000 tale.txt | python multi_layer_text_demo.py - --save layers.csv
 """
-FORMATS = (".json", ".csv")
 DEFAULT_PASSAGE = range(40)
+BEFORE_CELLS = 60  # of the text before a passage
 
 
 def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(PURPOSE, EXAMPLES)
+    parser.usage = "%(prog)s [FILE] [OPTION ...]"
     parser.add_argument("file", nargs="?", metavar="FILE", help="UTF-8 text to read, - for stdin")
     group = add_model_group(parser)
     group.add_argument(
         "--window", type=whole_number, metavar="N", help="tokens read at once (the context, at most 2048)"
     )
     group = parser.add_argument_group("what to show")
-    group.add_argument("--layers", type=layer_list, metavar="LIST", help="rows to show, such as 1,6,9-12 (all)")
+    add_layers_option(group, "rows to show, such as 1,6,9-12 (all)")
     group.add_argument(
         "--passage",
         type=token_range,
@@ -66,6 +75,7 @@ def build_parser() -> Parser:
         metavar="FIRST-LAST",
         help="tokens of the text to show (1-40)",
     )
+    add_view_options(group, BY_OPTION, text="the passage")
     add_save_option(add_output_options(parser), FORMATS)
     return parser
 
@@ -86,62 +96,81 @@ def token_range(text: str) -> range:
 
 def show(args: Namespace) -> None:
     """Read, load, measure, print, save."""
+    check_view(args)
     check_targets(args.save, FORMATS)
     text = read_text(args.file)
     loaded = load(args)
 
-    from layer_decoding.models.prompts import encode_prompt
-    from layer_decoding.terminal.pieces import Pieces
-    from layer_decoding.views.text import render_text
+    from layer_decoding.decoding.text import measure_text, read_passage, track_step
+    from layer_decoding.models.prompts import encode_prompt, encode_text
 
     pieces = Pieces(loaded.tokenizer)
     prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2
-    measures, interruption = measure(args, loaded, encode_text(loaded.tokenizer, text, prefix))
-    if measures is not None and not args.json:
-        print("\n".join(render_text(measures, pieces, terminal_of(sys.stdout, args.color, args.width))))
-    if interruption is not None:
-        raise interruption
-    if measures is not None and (args.json or args.save):
-        put_out(args, measures, loaded, pieces)
+    ids = encode_text(loaded.tokenizer, text, prefix)
+    layers = args.layers or None
+    track = tracked_tokens(args, pieces)
+    along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
+    passage = read_passage(loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along)
 
+    def work(on_step: OnStep) -> TextMeasures:
+        return measure_text(loaded.model, ids, layers=layers, window=args.window, on_step=on_step)
 
-def measure(
-    args: Namespace, loaded: "LoadedModel", ids: Sequence[int]
-) -> tuple[TextMeasures | None, KeyboardInterrupt | None]:
-    """The measures of a text; after Ctrl-C those of what was read, and the interruption."""
-    from layer_decoding.decoding.text import TextInterrupted, measure_text
+    measures, stop = watched(args, progress_of(args, len(ids)), work, in_seconds)
 
-    started = time.perf_counter()
-    watcher: Progress = NoProgress() if args.json or args.quiet else ProgressLine(len(ids))
-    with closing(watcher):
-        try:
-            measures = measure_text(
-                loaded.model,
-                ids,
-                layers=args.layers,
-                passage=args.passage,
-                window=args.window,
-                on_tokens=lambda read: watcher.on_step(read, {}),
+    def lines() -> list[str]:
+        terminal = terminal_of(sys.stdout, args.color, args.width)
+        if args.view is None:
+            shown = render_passage(
+                passage, select_layers(layers, layer_count(loaded.model)), len(ids), pieces, terminal
             )
-        except TextInterrupted as stop:
-            return stop.result, stop
-    seconds = time.perf_counter() - started
-    notice(args, f"{len(ids):,} tokens through {measures.layer_count} layers in {seconds:.2f} s.")
-    return measures, None
+        else:
+            view = View(args.view, args.measure, args.step or 1, track, args.layers)
+            shown = []
+            for heading, decoding in parts_of(passage):
+                before = shorten_left(pieces.text(decoding.prompt_ids), BEFORE_CELLS, terminal.glyphs.dots)
+                track_it = partial(track_step, loaded.model, decoding)
+                shown += [*render_under(heading, view, decoding, before, pieces, terminal, track_it), ""]
+        return shown if measures is None else [*shown, *render_summaries(measures, terminal)]
+
+    def document() -> dict[str, Any]:
+        assert measures is not None  # an interrupted text is not written
+        return text_document(measures, passage, args.file or STANDARD_INPUT, loaded, pieces)
+
+    before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""
+    writers = text_writers(lambda: only_part(passage), before, document, pieces)
+    if args.view is None and measures is not None:
+        writers = {**writers, ".csv": lambda: text_table(measures).encode()}
+    deliver(args, lines, writers, stop)
 
 
-def put_out(args: Namespace, measures: TextMeasures, loaded: "LoadedModel", pieces: "Pieces") -> None:
-    """The document on stdout, and the files."""
-    from layer_decoding.files.documents import text_document, to_json
-    from layer_decoding.files.tables import text_table
+def parts_of(passage: Passage) -> list[tuple[str, LayerDecoding]]:
+    """The parts of a passage that lie in one window each, with what to call them."""
+    parts = []
+    for start, decoding in passage.stretches:
+        first, last = passage.first + start, passage.first + start + len(decoding.text_ids) - 1
+        parts.append((f"Token {first:,}" if first == last else f"Tokens {first:,} to {last:,}", decoding))
+    return parts
 
-    document = to_json(text_document(measures, args.file or STANDARD_INPUT, loaded, pieces))
-    if args.json:
-        print(document)
-    writers = {".json": lambda: f"{document}\n".encode(), ".csv": lambda: text_table(measures).encode()}
-    for path in args.save:
-        save(path, writers)
-        notice(args, f"Saved {path}.")
+
+def only_part(passage: Passage) -> LayerDecoding:
+    """The passage as one text.
+
+    Raises:
+        UsageError: it has several parts, or none.
+    """
+    if len(passage.stretches) != 1:
+        last = passage.first + len(passage.ids) - 1
+        raise UsageError(
+            f"Tokens {passage.first:,} to {last:,} are not read in one piece, since a window begins among them, and a"
+            " file holds one; choose a passage inside a window, or a larger window.",
+            settings=["passage", "window"],
+        )
+    return passage.stretches[0][1]
+
+
+def in_seconds(measures: TextMeasures, seconds: float) -> str:
+    """How long it took."""
+    return f"{measures.token_count:,} tokens through {measures.layer_count} layers in {seconds:.2f} s."
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,16 +23,15 @@ Importing this package imports no torch: the names below are fetched when first 
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as _installed_version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.sampling import sample
-    from layer_decoding.decoding.text import measure_text
-    from layer_decoding.errors import LayerDecodingError, UsageError
+    from layer_decoding.decoding.text import measure_text, read_layers
+    from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.lens.truncation import truncate
     from layer_decoding.models.loading import LoadedModel, load_model
     from layer_decoding.results.beam import BeamSearch
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "BeamSearch": "results.beam",
+    "Interrupted": "errors",
     "LayerDecoding": "results.greedy",
     "LayerDecodingError": "errors",
     "LoadedModel": "models.loading",
@@ -50,12 +50,14 @@ _HOME_OF = {
     "decode_layers": "decoding.greedy",
     "load_model": "models.loading",
     "measure_text": "decoding.text",
+    "read_layers": "decoding.text",
     "sample": "decoding.sampling",
     "truncate": "lens.truncation",
 }
 
 __all__ = [
     "BeamSearch",
+    "Interrupted",
     "LayerDecoding",
     "LayerDecodingError",
     "LoadedModel",
@@ -65,21 +67,29 @@ __all__ = [
     "decode_layers",
     "load_model",
     "measure_text",
+    "read_layers",
     "sample",
     "truncate",
 ]
-
-try:
-    __version__ = _installed_version("gpt2-multi-layers-decoding")
-except PackageNotFoundError:  # run from the source folder, nothing installed
-    __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
     if name in _HOME_OF:
         return getattr(import_module(f"layer_decoding.{_HOME_OF[name]}"), name)
+    if name == "__version__":
+        return _version()
     raise AttributeError(f"module 'layer_decoding' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    """The installed version; looking it up costs more than all other imports here, so it is done when asked for."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("gpt2-multi-layers-decoding")
+    except PackageNotFoundError:  # run from the source folder, nothing installed
+        return "0.1.0"

@@ -36,7 +36,14 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-_MEMORY_PHRASES = ("out of memory", "not enough memory", "can't allocate", "cannot allocate", "alloc_failed")
+_MEMORY_PHRASES = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate",
+    "cannot allocate",
+    "alloc_failed",
+    "bad_alloc",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

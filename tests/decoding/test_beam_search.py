@@ -12,9 +12,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import reference
 from conftest import random_gpt2
 from layer_decoding import beam_search, truncate
-from layer_decoding.decoding.beam import SearchInterrupted
 from layer_decoding.decoding.beam_watcher import SearchRecord
-from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.decoding.text import read_layers
+from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
 from layer_decoding.models.sizes import cache_bytes
 from layer_decoding.results.beam import BeamSettings
 from reference import library_search
@@ -353,22 +353,31 @@ def test_the_embeddings_alone_can_be_searched():
         assert_scored(cut, PROMPT, text)
 
 
-def test_lens_along_the_best_text(monkeypatch):
-    monkeypatch.setattr("layer_decoding.decoding.text._LOGIT_ROWS", 7)  # several pieces, ending within a layer
+def along_best(model, prompt, search):
+    """Every layer along the best hypothesis."""
+    ids = [*prompt, *search.hypotheses[0].ids]
+    return read_layers(model, ids, range(len(prompt), len(ids)))
+
+
+def test_every_layer_along_the_best_text():
     model = random_gpt2(9)
-    search = beam_search(model, PROMPT, 8, num_beams=4, lens=True)
-    best = search.hypotheses[0].ids
+    search = beam_search(model, PROMPT, 8, num_beams=4)
+    best, read = search.hypotheses[0], along_best(model, PROMPT, search)
     assert not any(block._forward_hooks for block in model.transformer.h)
-    assert [row.layer for row in search.lens] == [1, 2, 3, 4]
+    assert [row.layer for row in read.rows] == [1, 2, 3, 4]
     for step in range(8):
-        tops = reference.lens_logits(model, [*PROMPT, *best[:step]]).argmax(-1).tolist()
-        assert [row.ids[step] for row in search.lens] == tops[1:]
+        tops = reference.lens_logits(model, [*PROMPT, *best.ids[:step]]).argmax(-1).tolist()
+        assert [row.ids[step] for row in read.rows] == tops[1:]
+    surprise = math.fsum(read.final_row.surprise_bits)
+    assert -surprise * math.log(2) == pytest.approx(best.logprob_nats, abs=1e-3)
 
 
 def test_even_the_last_layer_can_disagree_with_a_beam():
-    search = beam_search(markov_gpt2(TABLE), [0], 2, num_beams=2, lens=True)
-    assert search.lens[-1].ids == (1, 3)
-    assert search.hypotheses[0].ids == (2, 3)
+    model = markov_gpt2(TABLE)
+    search = beam_search(model, [0], 2, num_beams=2)
+    read = along_best(model, [0], search)
+    assert (read.final_row.ids, read.text_ids) == ((1, 3), (2, 3))
+    assert read.correct(read.final_row) == (False, True)
 
 
 # ---------------------------------------------------------------- what cannot be meant, what does not fit
@@ -440,8 +449,10 @@ def test_steps_of_all_searches_are_counted(tiny):
         ({"no_repeat_ngram_size": 3, "num_beams": 1, "layers": [1, 4]}, 4),
     ]:
         told = []
-        beam_search(tiny, PROMPT, 3, on_step=lambda step, total, told=told: told.append((step, total)), **options)
-        assert told == [(step, 3 * searches) for step in range(1, 3 * searches + 1)]
+        beam_search(tiny, PROMPT, 3, on_step=lambda step, _, told=told: told.append(step), **options)
+        settings = {name: value for name, value in options.items() if name != "layers"}
+        total = BeamSettings(3, **settings).steps(sum(layer != 4 for layer in options.get("layers", ())))
+        assert told == list(range(1, total + 1)) == list(range(1, 3 * searches + 1))
 
 
 def stopping_at(moment):
@@ -453,7 +464,7 @@ def stopping_at(moment):
 
 
 def test_interrupted_in_the_main_search(tiny):
-    with pytest.raises(SearchInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         beam_search(tiny, PROMPT, 9, trace=True, on_step=stopping_at(4))
     result = stopped.value.result
     whole = beam_search(tiny, PROMPT, 9, trace=True)
@@ -465,7 +476,7 @@ def test_interrupted_in_the_main_search(tiny):
 
 
 def test_interrupted_in_greedy_decoding_keeps_the_search(tiny):
-    with pytest.raises(SearchInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         beam_search(tiny, PROMPT, 5, on_step=stopping_at(7))
     result, whole = stopped.value.result, beam_search(tiny, PROMPT, 5)
     assert [(text.rank, text.ids) for text in result.hypotheses] == [(text.rank, text.ids) for text in whole.hypotheses]
@@ -474,7 +485,7 @@ def test_interrupted_in_greedy_decoding_keeps_the_search(tiny):
 
 
 def test_interrupted_later_keeps_what_was_finished(tiny):
-    with pytest.raises(SearchInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         beam_search(tiny, PROMPT, 5, layers=[1, 2], on_step=stopping_at(27))
     result, whole = stopped.value.result, beam_search(tiny, PROMPT, 5, layers=[1, 2])
     assert (result.hypotheses, result.greedy) == (whole.hypotheses, whole.greedy)
@@ -487,6 +498,6 @@ def test_interrupted_before_anything_was_found(tiny, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tiny, "generate", interrupt)
-    with pytest.raises(SearchInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         beam_search(tiny, PROMPT, 5)
     assert stopped.value.result is None

@@ -6,9 +6,9 @@ import torch
 import reference
 from conftest import random_gpt2
 from layer_decoding import UsageError, decode_layers, truncate
-from layer_decoding.decoding.greedy import DecodingInterrupted
-from layer_decoding.errors import LayerDecodingError
-from layer_decoding.lens.lens import block_outputs, find_lens
+from layer_decoding.errors import Interrupted, LayerDecodingError
+from layer_decoding.lens.blocks import block_outputs
+from layer_decoding.lens.lens import find_lens
 from layer_decoding.models.generation import neutral_generation, settings_set_aside
 
 PROMPT = [5, 17, 42, 8]
@@ -65,26 +65,26 @@ def test_own_rows_with_every_attention_implementation(attention):
 def test_last_layer_logits_are_the_models_own(mini, prompt_ids):
     """Catches a final norm applied twice: it leaves argmax alone and moves the logits."""
     lens = find_lens(mini.model)
-    with torch.inference_mode(), block_outputs(lens) as outputs:
+    with torch.inference_mode(), block_outputs(lens.blocks) as outputs:
         theirs = mini.model(torch.tensor([prompt_ids])).logits[0, -1]
         hidden = outputs[12]
-    assert (lens.logits(hidden)[0] - theirs).abs().max() <= 1e-4
-    twice = lens.logits(mini.model.transformer.ln_f(hidden))[0]
+    assert (lens.logits(hidden, [12])[0] - theirs).abs().max() <= 1e-4
+    twice = lens.logits(mini.model.transformer.ln_f(hidden), [12])[0]
     assert (twice - theirs).abs().max() > 1e-2
 
 
 def test_every_layer_logits_against_the_reference(tiny):
     lens = find_lens(tiny)
-    with torch.inference_mode(), block_outputs(lens) as outputs:
+    with torch.inference_mode(), block_outputs(lens.blocks) as outputs:
         tiny(torch.tensor([PROMPT]))
-        ours = lens.logits(torch.cat([outputs[layer] for layer in range(5)]))
+        ours = lens.logits(torch.cat([outputs[layer] for layer in range(5)]), range(5))
     assert (ours - reference.lens_logits(tiny, PROMPT)).abs().max() <= 1e-4
 
 
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 12, 15, 16, 40])
 def test_the_quick_head_is_the_plain_one(tiny, rows):
     hidden = torch.randn(rows, 32)
-    logits = find_lens(tiny).logits(hidden)
+    logits = find_lens(tiny).logits(hidden, [4] * len(hidden))
     assert torch.allclose(logits, tiny.lm_head(tiny.transformer.ln_f(hidden)), atol=1e-5)
     assert logits.is_contiguous()
 
@@ -200,7 +200,7 @@ def test_interruption_keeps_what_was_finished(tiny):
         if step == 3:
             raise KeyboardInterrupt
 
-    with pytest.raises(DecodingInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         decode_layers(tiny, PROMPT, 9, on_step=stop_at_three)
     whole = decode_layers(tiny, PROMPT, 9)
     assert [row.ids for row in stopped.value.result.rows] == [row.ids[:3] for row in whole.rows]

@@ -12,7 +12,8 @@ import torch
 import reference
 from conftest import SOURCE, random_gpt2
 from layer_decoding import LayerDecodingError, UsageError, sample, truncate
-from layer_decoding.decoding.sampling import Sampler, SamplingInterrupted
+from layer_decoding.decoding.sampling import Sampler
+from layer_decoding.errors import Interrupted
 from layer_decoding.results.sampling import Sample
 from layer_decoding.results.settings import DEFAULT_SETTINGS, Setting, combinations
 from sampling_by_hand import SETTINGS, by_hand, pick
@@ -219,7 +220,7 @@ def test_interruption_keeps_what_was_finished(tiny):
             raise KeyboardInterrupt
 
     sampler = Sampler(tiny, PROMPT, 9)
-    with pytest.raises(SamplingInterrupted) as stopped:
+    with pytest.raises(Interrupted) as stopped:
         sampler.sample(Setting(), 2, on_step=stop_at_three)
     whole = sampler.sample(Setting(), 2)
     assert [drawn.ids for drawn in stopped.value.result.samples] == [drawn.ids[:3] for drawn in whole.samples]

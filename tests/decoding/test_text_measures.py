@@ -12,13 +12,16 @@ from transformers import BloomConfig, GPT2Config
 
 import reference
 from conftest import STORY, random_gpt2
+from layer_decoding import decode_layers
 from layer_decoding.decoding import text as text_lens
-from layer_decoding.decoding.text import TextInterrupted, measure_text, window_length
-from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.decoding.text import measure_text, read_layers, read_passage, window_length
+from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
 from layer_decoding.models.prompts import encode_text
-from layer_decoding.results.text import LayerPredictions, Passage
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import MEASURES
+from layer_decoding.results.text import Passage
 from layer_decoding.terminal.theme import Terminal
-from layer_decoding.views.text import render_text
+from layer_decoding.views.text import render_summaries
 
 
 def random_ids(count, vocabulary=97, seed=0):
@@ -66,11 +69,22 @@ def float64_numbers(model, ids, window, layers):
     return {layer: [number / scored for number in row] for layer, row in sums.items()}, predictions
 
 
+def numbers_of(summary):
+    """A summary in one list: layer, shares, means."""
+    return [summary.layer, summary.agreeing_share, summary.correct_share, *summary.means.values()]
+
+
+def predictions_of(passage):
+    """What every layer says in a passage: {layer: [ids]}."""
+    return {layer: passage.predictions(layer) for layer in passage.layers}
+
+
 def assert_measures(measures, expected):
     """The means of every layer, to 1e-4."""
     assert [summary.layer for summary in measures.layers] == sorted(expected)
     for summary in measures.layers:
-        layer, *numbers = vars(summary).values()
+        layer, agreeing, correct, entropy, kl, surprise = numbers_of(summary)
+        numbers = [agreeing, correct, entropy, kl, -surprise * math.log(2)]
         assert numbers == pytest.approx(expected[layer], abs=1e-4), layer
         assert summary.perplexity == pytest.approx(math.exp(-expected[layer][-1]), rel=1e-4)
 
@@ -79,13 +93,14 @@ def assert_measures(measures, expected):
 def test_against_float64(tiny, count, window):
     """Windows that end the text, that leave one token over, that are longer than it."""
     ids = random_ids(count)
-    measures = measure_text(tiny, ids, layers=range(5), passage=range(count), window=window)
+    measures = measure_text(tiny, ids, layers=range(5), window=window)
+    passage = read_passage(tiny, ids, range(count), layers=range(5), window=window)
     expected, predictions = float64_numbers(tiny, ids, window or 64, range(5))
     assert measures.window == (window or 64)
     assert measures.scored_count == sum(len(piece) - 1 for piece in in_windows(ids, measures.window))
     assert_measures(measures, expected)
-    assert measures.passage.ids == tuple(ids)
-    assert {row.layer: list(row.ids) for row in measures.passage.predictions} == predictions
+    assert passage.ids == tuple(ids)
+    assert predictions_of(passage) == predictions
 
 
 def test_ties_go_to_the_lowest_id(tiny):
@@ -93,11 +108,11 @@ def test_ties_go_to_the_lowest_id(tiny):
     half = tiny.transformer.wte.weight.data[:48].clone()
     tiny.transformer.wte.weight.data[48:96] = half
     ids = random_ids(60)
-    measures = measure_text(tiny, ids, passage=range(60))
+    measures, passage = measure_text(tiny, ids), read_passage(tiny, ids, range(60))
     expected, predictions = float64_numbers(tiny, ids, 64, range(1, 5))
     assert_measures(measures, expected)
-    assert {row.layer: list(row.ids) for row in measures.passage.predictions} == predictions
-    assert all(token < 48 or token == 96 for token in measures.passage.final.ids[1:])
+    assert predictions_of(passage) == predictions
+    assert all(token < 48 or token == 96 for token in passage.predictions(4)[1:])
 
 
 def test_the_last_layer_is_exactly_itself(tiny):
@@ -141,17 +156,72 @@ def test_worked_by_hand():
     nothing = -1000.0
     first = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
     logits = torch.tensor([[[math.log(p) for p in row] for row in first], [[5.0, nothing, nothing]] * 2])
-    books = text_lens.TextSums([2, 1, 0], [1, 2], range(3))
-    books.add(1, logits)
-    measures = books.result(2, 3)
-    assert list(vars(measures.layers[0]).values()) == pytest.approx([1, 0.5, 0.5, 0.75, 0.125, -math.log(2)])
-    assert list(vars(measures.layers[1]).values()) == pytest.approx([2, 1, 1, 0.75, 0, -math.log(2) / 2])
+    sums = text_lens.TextSums([2, 1, 0], [1, 2])
+    sums.add(1, logits)
+    measures = sums.result(2, 3)
+    assert numbers_of(measures.layers[0]) == pytest.approx([1, 0.5, 0.5, 0.75, 0.125, 1])
+    assert numbers_of(measures.layers[1]) == pytest.approx([2, 1, 1, 0.75, 0, 0.5])
+    assert [s.mean_logprob_nats for s in measures.layers] == pytest.approx([-math.log(2), -math.log(2) / 2])
     assert [summary.perplexity for summary in measures.layers] == pytest.approx([2, math.sqrt(2)])
-    assert measures.passage == Passage(
-        1, (2, 1, 0), (LayerPredictions(1, (None, 0, 0)), LayerPredictions(2, (None, 1, 0)))
-    )
-    assert measures.passage.agrees(measures.passage.predictions[0]) == (None, False, True)
-    assert measures.passage.correct(measures.passage.predictions[0]) == (None, False, True)
+
+
+def test_a_passage_by_hand():
+    """A window of two tokens begins at the first and at the third: nothing is predicted there."""
+    rows = [(LayerRow(1, (4,), False), LayerRow(2, (1,), False)), (LayerRow(1, (7,), False), LayerRow(2, (7,), False))]
+    texts = ((1,), (3,))
+    parts = [LayerDecoding("shared", 2, (0,), 1, row, (1,), (), text) for text, row in zip(texts, rows, strict=True)]
+    passage = Passage(1, (0, 1, 2, 3), ((1, parts[0]), (3, parts[1])))
+    assert passage.predictions(1) == [None, 4, None, 7]
+    assert passage.agrees(1) == [None, False, None, True]
+    assert passage.correct(2) == [None, True, None, False]
+
+
+def test_a_text_is_read_as_greedy_decoding_wrote_it(tiny):
+    written = decode_layers(tiny, [3, 14, 15], 8, layers=range(5), track=[9])
+    ids = [3, 14, 15, *written.text_ids]
+    read = read_layers(tiny, ids, range(3, 11), layers=range(5), track=[9])
+    assert read.is_greedy
+    assert (read.prompt_ids, read.text_ids, read.settles_at) == ((3, 14, 15), written.text_ids, written.settles_at)
+    for ours, theirs in zip(read.rows, written.rows, strict=True):
+        assert ours.ids == theirs.ids
+        for measure in MEASURES:
+            assert getattr(ours, measure.field) == pytest.approx(getattr(theirs, measure.field), abs=1e-4)
+        assert [c.id for step in ours.candidates for c in step] == [c.id for step in theirs.candidates for c in step]
+
+
+def test_any_text_is_read_as_float64_has_it(tiny):
+    """The text's own tokens are not the last layer's: ranks are of that one's, surprise is at the text."""
+    ids = random_ids(9)
+    read = read_layers(tiny, ids, range(4, 9), layers=range(5))
+    assert not read.is_greedy
+    for step, at in enumerate(range(4, 9)):
+        logits = reference.lens_logits(tiny, ids[:at])
+        top = int(logits[-1].argmax())
+        for row, own in zip(read.rows, logits, strict=True):
+            assert row.ids[step] == int(own.argmax())
+            assert row.final_token_rank[step] == reference.rank(own, top)
+            assert row.surprise_bits[step] == pytest.approx(
+                -reference.log_softmax64(own)[ids[at]].item() / math.log(2), abs=1e-4
+            )
+
+
+@pytest.mark.parametrize(
+    "positions, words",
+    [
+        (range(3), "something before the first"),
+        (range(5, 5), "not in a text"),
+        (range(2, 8, 2), "not in a text"),
+        (range(8, 11), "not in a text of 10 tokens"),
+    ],
+)
+def test_positions_that_are_not_in_the_text(tiny, positions, words):
+    with pytest.raises(UsageError, match=words):
+        read_layers(tiny, random_ids(10), positions)
+
+
+def test_a_text_longer_than_the_context_is_not_read_in_one_pass(tiny):
+    with pytest.raises(UsageError, match="more tokens than the 64"):
+        read_layers(tiny, random_ids(70), range(60, 66))
 
 
 # ---------------------------------------------------------------- reading
@@ -159,12 +229,12 @@ def test_worked_by_hand():
 
 def test_nothing_depends_on_how_many_positions_are_taken_at_once(tiny, monkeypatch):
     ids = random_ids(130)
-    whole = measure_text(tiny, ids)
+    whole, passage = measure_text(tiny, ids), read_passage(tiny, ids, range(20), measures=False)
     monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 97 * 4 * 5)
     pieces = measure_text(tiny, ids)
-    assert pieces.passage == whole.passage
+    assert read_passage(tiny, ids, range(20), measures=False) == passage
     for ours, theirs in zip(pieces.layers, whole.layers, strict=True):
-        assert list(vars(ours).values()) == pytest.approx(list(vars(theirs).values()), abs=1e-5)
+        assert numbers_of(ours) == pytest.approx(numbers_of(theirs), abs=1e-5)
 
 
 class Largest(TorchDispatchMode):
@@ -198,17 +268,18 @@ def test_memory_is_bounded_by_the_chunk_and_not_by_the_text(monkeypatch):
 
 def test_the_passage_and_the_layers_asked_for(tiny):
     ids = random_ids(70)
-    whole = measure_text(tiny, ids, passage=range(70)).passage
-    part = measure_text(tiny, ids, layers=[2], passage=range(60, 999))
-    assert part.passage.first == 61
-    assert part.passage.ids == tuple(ids[60:])
-    assert [row.layer for row in part.passage.predictions] == [summary.layer for summary in part.layers] == [2, 4]
-    for row, layer in zip(part.passage.predictions, (2, 4), strict=True):
-        assert row.ids == whole.predictions[layer - 1].ids[60:]
-    assert part.passage.final.ids[4] is None  # token 65 begins the second window
-    lone = measure_text(tiny, ids[:65], passage=range(63, 65)).passage
+    whole = read_passage(tiny, ids, range(70))
+    part = read_passage(tiny, ids, range(60, 999), layers=[2])
+    assert (part.first, part.ids, part.layers) == (61, tuple(ids[60:]), (2, 4))
+    for layer in (2, 4):
+        assert part.predictions(layer) == whole.predictions(layer)[60:]
+    assert part.predictions(4)[4] is None  # token 65 begins the second window
+    assert [(start, len(stretch.text_ids)) for start, stretch in part.stretches] == [(0, 4), (5, 5)]
+    lone = read_passage(tiny, ids[:65], range(63, 65))
     assert lone.ids == tuple(ids[63:65])  # the last token is a window by itself
-    assert lone.final.ids[1] is None
+    assert lone.predictions(4)[1] is None
+    nothing = read_passage(tiny, ids, range(1))
+    assert (nothing.stretches, nothing.agrees(2)) == ((), [None])
 
 
 def test_an_interruption_leaves_the_numbers_of_what_was_read(tiny, monkeypatch):
@@ -216,37 +287,35 @@ def test_an_interruption_leaves_the_numbers_of_what_was_read(tiny, monkeypatch):
     ids = random_ids(64)
 
     def stop_after(tokens):
-        def on_tokens(read):
+        def on_step(read, _):
             if read >= tokens:
                 raise KeyboardInterrupt
 
-        return on_tokens
+        return on_step
 
-    with pytest.raises(TextInterrupted) as stop:
-        measure_text(tiny, ids, on_tokens=stop_after(21))
+    with pytest.raises(Interrupted) as stop:
+        measure_text(tiny, ids, on_step=stop_after(21))
     read = stop.value.result
     assert (read.scored_count, read.token_count) == (20, 64)
-    assert read.passage.ids == tuple(ids[:21])
+    assert read.read_count == 21
     whole = measure_text(tiny, ids[:21])
-    assert read.passage == whole.passage
     assert read.layers[0].perplexity == pytest.approx(whole.layers[0].perplexity, rel=1e-4)
-    with pytest.raises(TextInterrupted) as stop:
-        measure_text(tiny, ids, on_tokens=stop_after(1), passage=range(50, 60))
-    assert stop.value.result.passage.ids == ()
-    assert "Means over 10 predicted tokens of 64" in "\n".join(render_text(stop.value.result, None, Terminal()))
+    with pytest.raises(Interrupted) as stop:
+        measure_text(tiny, ids, on_step=stop_after(1))
+    assert "Means over 10 predicted tokens of 64" in "\n".join(render_summaries(stop.value.result, Terminal()))
 
     def stop_at_once(*_args, **_options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tiny, "forward", stop_at_once)
-    with pytest.raises(TextInterrupted) as stop:
+    with pytest.raises(Interrupted) as stop:
         measure_text(tiny, ids)
     assert stop.value.result is None
 
 
 def test_progress_counts_the_tokens_read(tiny):
     seen = []
-    measure_text(tiny, random_ids(150), on_tokens=seen.append)
+    measure_text(tiny, random_ids(150), on_step=lambda read, _: seen.append(read))
     assert seen == sorted(seen)
     assert seen[-1] == 150
 
@@ -264,7 +333,7 @@ def test_memory_that_runs_out_is_said_in_terms_of_the_window(tiny, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(tiny.transformer, "forward", fail)
-    with pytest.raises(LayerDecodingError, match="64 tokens at once; try a smaller --window"):
+    with pytest.raises(LayerDecodingError, match="64 tokens at once; try a smaller window"):
         measure_text(tiny, random_ids(10))
 
 
@@ -276,8 +345,6 @@ def test_memory_that_runs_out_is_said_in_terms_of_the_window(tiny, monkeypatch):
         ([3, 97], {}, "vocabulary of 97"),
         ([-1, 3], {}, "vocabulary of 97"),
         ([3, 4], {"layers": [5]}, "Layer 5 is out of range"),
-        ([3, 4], {"passage": range(2, 5)}, "begins at token 3 and the text has 2"),
-        ([3, 4], {"passage": range(0)}, "inside the text"),
         ([3, 4], {"window": 1}, "at least 2"),
         ([3, 4], {"window": 65}, "context holds 64"),
     ],
@@ -285,6 +352,14 @@ def test_memory_that_runs_out_is_said_in_terms_of_the_window(tiny, monkeypatch):
 def test_texts_and_options_that_cannot_be(tiny, ids, options, words):
     with pytest.raises(UsageError, match=words):
         measure_text(tiny, ids, **options)
+
+
+@pytest.mark.parametrize(
+    "passage, words", [(range(2, 5), "begins at token 3 and the text has 2"), (range(0), "inside the text")]
+)
+def test_a_passage_outside_the_text(tiny, passage, words):
+    with pytest.raises(UsageError, match=words):
+        read_passage(tiny, [3, 4], passage)
 
 
 @pytest.mark.parametrize("context, asked, length", [(64, None, 64), (10**5, None, 2048), (10**5, 5000, 5000)])

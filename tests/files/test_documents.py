@@ -20,7 +20,7 @@ from layer_decoding.terminal.pieces import Pieces
 
 HEAD = ["schema", "versions", "model", "device", "dtype", "layer_count", "prompt", "max_new_tokens"]
 ROW = ["layer", "text", "ids", "tokens", "finished", "agrees"]
-MEASURES = ["logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank", "candidates"]
+MEASURES = ["logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank", "surprise_bits", "candidates"]
 LOADED = SimpleNamespace(name="tiny", device="cpu", dtype="float32", revision=None)
 
 

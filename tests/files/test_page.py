@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from conftest import SOURCE
 from layer_decoding.files.page import render_page
-from layer_decoding.files.shading import SHADES, measures_of, percent
+from layer_decoding.files.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import MEASURES, long_percent
 from layer_decoding.terminal.spans import merge
 from layer_decoding.terminal.theme import Glyphs, Terminal
 from layer_decoding.views.rows import notes, row_spans
@@ -33,12 +34,7 @@ from pages import (
     token_and_number,
 )
 
-MEASURES = {
-    "probability": "logprob_nats",
-    "entropy": "entropy_bits",
-    "kl": "kl_to_final_bits",
-    "rank": "final_token_rank",
-}
+FIELDS = {measure.option: measure.field for measure in MEASURES}
 
 
 # ---------------------------------------------------------------- numbers
@@ -57,11 +53,11 @@ def test_the_numbers_are_the_documents(real_page):
     _, document, page = real_page
     root = parsed(page)
     data, table = data_of(root), cells_of(root)
-    assert list(data["measures"]) == list(MEASURES)
+    assert list(data["measures"]) == list(FIELDS)
     assert data["layers"] == [row["layer"] for row in document["rows"]] == list(range(1, 13))
     for number, row in enumerate(document["rows"]):
         values = {**row, "logprob_nats": [math.exp(value) for value in row["logprob_nats"]]}
-        for name, key in MEASURES.items():
+        for name, key in FIELDS.items():
             texts = data["measures"][name]["texts"][number]
             assert len(texts) == len(row["ids"]) == 16
             assert all(map(agrees_with, texts, values[key])), (name, row["layer"])
@@ -107,9 +103,10 @@ def test_shades_by_hand():
         (0.0, 4.0, 8.0, nan),
         (0.0, 0.5, 1.0, inf),
         (1, 10, 100, 10000),
+        (0.0, 1.0, 2.0, inf),
     )
-    last = LayerRow(2, (0,) * 4, False, (0.0,) * 4, (0.0,) * 4, (0.0,) * 4, (1,) * 4)
-    measures = measures_of(LayerDecoding("shared", 2, (1,), 4, (first, last), (1,) * 4))
+    last = LayerRow(2, (0,) * 4, False, (0.0,) * 4, (0.0,) * 4, (0.0,) * 4, (1,) * 4, (0.0,) * 4)
+    measures = shaded_tables(LayerDecoding("shared", 2, (1,), 4, (first, last), (1,) * 4))
     shown = {
         name: (measure.texts[0], measure.levels[0], measure.low, measure.high) for name, measure in measures.items()
     }
@@ -119,13 +116,14 @@ def test_shades_by_hand():
         "entropy": (["0.00", "4.00", "8.00", "–"], [0, 4, 8, 0], "0.00", "8.00"),
         "kl": (["0.00", "0.50", "1.00", "–"], [0, 4, 8, 0], "0.00", "1.00"),
         "rank": (["1", "10", "100", "10,000"], [0, 2, 4, 8], "1", "10,000"),
+        "surprise": (["0.00", "1.00", "2.00", "–"], [0, 4, 8, 0], "0.00", "2.00"),
     }
     assert measures["kl"].levels[1] == [0] * 4
 
 
 @given(st.floats(0, 1))
 def test_a_percentage_is_the_probability(probability):
-    assert agrees_with(percent(probability), probability)
+    assert agrees_with(long_percent(probability), probability)
 
 
 def test_what_own_context_cannot_know_is_absent():

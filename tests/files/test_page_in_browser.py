@@ -6,8 +6,9 @@ import pytest
 
 from browser import CONTROL, Browser, find_browser
 from layer_decoding.files.page import render_page
-from layer_decoding.files.shading import SHADES, measures_of, percent
+from layer_decoding.files.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import long_percent
 from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, parsed, pieces_of, shown_alone
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on the PATH")
@@ -49,12 +50,12 @@ def expected_details(document, layer, step):
         "place": f"Layer {layer}, token {step}",
         "token": shown_alone(row["tokens"][step - 1]),
         "numbers": [
-            percent(math.exp(row["logprob_nats"][step - 1])),
+            long_percent(math.exp(row["logprob_nats"][step - 1])),
             f"{row['entropy_bits'][step - 1]:.2f}",
             f"{row['kl_to_final_bits'][step - 1]:.2f}",
             str(row["final_token_rank"][step - 1]),
         ],
-        "candidates": [shown_alone(c["token"]) + percent(c["probability"]) for c in row["candidates"][step - 1]],
+        "candidates": [shown_alone(c["token"]) + long_percent(c["probability"]) for c in row["candidates"][step - 1]],
     }
 
 
@@ -152,7 +153,7 @@ def test_another_measure(real_page, visit):
     decoding, _, page = real_page
     browser = visit(page, height=1200)
     table = "[...document.querySelectorAll('#layers tbody tr')].map((row) => [...row.querySelectorAll('td')].map("
-    for name, measure in [*measures_of(decoding).items()][::-1]:
+    for name, measure in [*shaded_tables(decoding).items()][::-1]:
         browser.click(f"input[value={name}]")
         assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == measure.texts
         assert browser.ask(f"{table}(cell) => Number(/\\bs(\\d)/.exec(cell.className)[1])))") == measure.levels
@@ -160,7 +161,7 @@ def test_another_measure(real_page, visit):
             assert browser.ask(f"document.getElementById('{end}').textContent") == getattr(measure, end)
     browser.press("ArrowRight")  # from the first, by keyboard
     assert browser.ask("document.querySelector('#switch :checked').value") == "entropy"
-    entropies = measures_of(decoding)["entropy"].texts
+    entropies = shaded_tables(decoding)["entropy"].texts
     assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == entropies
 
 

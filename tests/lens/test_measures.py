@@ -7,22 +7,24 @@ import torch
 
 import reference
 from layer_decoding import decode_layers
-from layer_decoding.lens.measures import measure, ranks, top_candidates
+from layer_decoding.lens.measures import Distributions, measure, ranks, top_candidates
+from layer_decoding.results.measures import MEASURES, fields
 
 
 @pytest.mark.parametrize("scale, offset", [(1, 0), (10, -100), (40, 0), (0.01, 5)])
 def test_against_float64(scale, offset):
     torch.manual_seed(0)
     logits = torch.randn(6, 997) * scale + offset
-    numbers = measure(logits, final=True, candidates=4, track=(3, 996))
+    numbers = measure(logits, fields(shared=True), candidates=4, track=(3, 996), text_id=7)
     logp = reference.log_softmax64(logits)
     best = logits.argmax(-1)
-    assert torch.allclose(numbers.logprob_nats.double(), logp[range(6), best], atol=1e-5)
-    assert torch.allclose(numbers.entropy_bits.double(), reference.entropy_bits64(logits), atol=1e-4)
+    assert torch.allclose(numbers.columns["logprob_nats"].double(), logp[range(6), best], atol=1e-5)
+    assert torch.allclose(numbers.columns["entropy_bits"].double(), reference.entropy_bits64(logits), atol=1e-4)
     assert torch.allclose(
-        numbers.kl_to_final_bits.double(), reference.kl_bits64(logits[-1:], logits), rtol=1e-5, atol=1e-4
+        numbers.columns["kl_to_final_bits"].double(), reference.kl_bits64(logits[-1:], logits), rtol=1e-5, atol=1e-4
     )
-    assert numbers.final_token_rank.tolist() == [reference.rank(row, int(best[-1])) for row in logits]
+    assert numbers.columns["final_token_rank"].tolist() == [reference.rank(row, int(best[-1])) for row in logits]
+    assert torch.allclose(numbers.columns["surprise_bits"].double(), -logp[:, 7] / math.log(2), atol=1e-4)
     assert torch.allclose(numbers.tracked_probabilities.double(), logp[:, [3, 996]].exp(), atol=1e-6)
     assert numbers.tracked_ranks.tolist() == [[reference.rank(row, 3), reference.rank(row, 996)] for row in logits]
     assert torch.allclose(
@@ -33,11 +35,12 @@ def test_against_float64(scale, offset):
 def test_worked_by_hand():
     """Probabilities 1/2 1/4 1/4 against 1/4 1/2 1/4: entropies 1.5 bits, KL 1/2·1 - 1/4·1 = 1/4 bit."""
     logits = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]).log()
-    numbers = measure(logits, final=True, candidates=3, track=())
-    assert numbers.entropy_bits.tolist() == pytest.approx([1.5, 1.5])
-    assert numbers.kl_to_final_bits.tolist() == pytest.approx([0.25, 0.0], abs=1e-6)
-    assert numbers.logprob_nats.tolist() == pytest.approx([math.log(0.5)] * 2)
-    assert numbers.final_token_rank.tolist() == [2, 1]
+    numbers = measure(logits, fields(shared=True), candidates=3)
+    assert numbers.columns["entropy_bits"].tolist() == pytest.approx([1.5, 1.5])
+    assert numbers.columns["kl_to_final_bits"].tolist() == pytest.approx([0.25, 0.0], abs=1e-6)
+    assert numbers.columns["logprob_nats"].tolist() == pytest.approx([math.log(0.5)] * 2)
+    assert numbers.columns["final_token_rank"].tolist() == [2, 1]
+    assert numbers.columns["surprise_bits"].tolist() == pytest.approx([2.0, 1.0])  # at token 0, the last row's own
     assert numbers.candidate_ids.tolist() == [[1, 0, 2], [0, 1, 2]]
 
 
@@ -79,6 +82,18 @@ def test_measures_of_a_decoding_against_float64(tiny):
             assert row.entropy_bits[step] == pytest.approx(reference.entropy_bits64(own).item(), abs=1e-4)
             assert row.kl_to_final_bits[step] == pytest.approx(reference.kl_bits64(logits[-1], own).item(), abs=1e-4)
             assert row.final_token_rank[step] == reference.rank(own, final)
+            assert row.surprise_bits[step] == pytest.approx(-logp[final].item() / math.log(2), abs=1e-4)
             assert row.tracked_probabilities[step][0] == pytest.approx(logp[11].exp().item(), abs=1e-5)
             assert row.tracked_ranks[step][0] == reference.rank(own, 11)
         text.append(final)
+
+
+def test_many_positions_at_once_are_each_measured_alone():
+    torch.manual_seed(0)
+    logits, text = torch.randn(5, 3, 97), torch.randint(97, (5,))
+    together = Distributions(logits, text_ids=text)
+    for at, rows in enumerate(logits):
+        alone = Distributions(rows, text_ids=text[at])
+        for measured in MEASURES:
+            field = measured.field
+            assert torch.allclose(getattr(together, field)()[at].float(), getattr(alone, field)().float(), atol=1e-6)

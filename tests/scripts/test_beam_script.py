@@ -12,6 +12,7 @@ import multi_layer_beam_search_decoding_demo as script
 from conftest import SOURCE
 from layer_decoding import beam_search
 from layer_decoding.cli.input import DEFAULT_PROMPT
+from layer_decoding.cli.progress import NoProgress
 from layer_decoding.models import loading
 
 SMALL = ["--model", "mini", "--num-beams", "3", "--max-new-tokens", "4"]
@@ -47,7 +48,17 @@ def test_notices_go_to_stderr(capsys):
 
 
 def test_everything_at_once(capsys):
-    options = ["--trace", "--layers", "6,9", "--lens", "--no-repeat-ngram-size", "2", "--num-return-sequences", "2"]
+    options = [
+        "--trace",
+        "--layers",
+        "6,9",
+        "--view",
+        "rows",
+        "--no-repeat-ngram-size",
+        "2",
+        "--num-return-sequences",
+        "2",
+    ]
     assert script.main([*SMALL, *options, "--quiet", "--width", "100", "once upon a time"]) == 0
     out = capsys.readouterr().out
     for part in (
@@ -56,7 +67,7 @@ def test_everything_at_once(capsys):
         "Layer 12, the model\n",
         "\nfree ",
         "The search, step by step",
-        "\nRank 1: ",
+        "\nRank 1, layer by layer\n",
     ):
         assert part in out
     assert max(map(len, out.splitlines())) <= 100
@@ -64,7 +75,7 @@ def test_everything_at_once(capsys):
 
 def test_json_and_the_saved_file_are_the_same_document(capsys, tmp_path, mini, prompt_ids):
     target = tmp_path / "search.json"
-    options = ["--trace", "--layers", "all", "--lens", "--no-repeat-ngram-size", "2"]
+    options = ["--trace", "--layers", "all", "--view", "rows", "--no-repeat-ngram-size", "2"]
     assert script.main([*SMALL, *options, "--json", "--quiet", "--save", str(target)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -117,7 +128,7 @@ def test_what_was_not_asked_for_is_not_in_the_document(capsys):
         (["--layers", "six"], "not a list of layers"),
         (
             ["--save", "search.txt"],
-            "Cannot tell from its name what to write to 'search.txt'; end it in .json; see --help.",
+            "Cannot tell from its name what to write to 'search.txt'; end it in .html or .csv or .json; see --help.",
         ),
         ([""], "The prompt is empty"),
         (["--beams", "3"], "nrecognized arguments: --beams"),
@@ -166,11 +177,11 @@ def test_a_stream_that_knows_only_ascii(monkeypatch):
 
 
 def test_interrupted_while_searching_prints_what_was_found(capsys, monkeypatch):
-    def stop(self, step, total):  # noqa: ARG001
+    def stop(self, step, newest):  # noqa: ARG001
         if step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(script.Progress, "on_step", stop)
+    monkeypatch.setattr(NoProgress, "on_step", stop)
     assert script.main([*SMALL, "--trace", "--quiet"]) == 130
     out, err = capsys.readouterr()
     assert "The search was interrupted: these are the texts and beams it had." in out
@@ -186,11 +197,13 @@ INTERRUPTING = """
 import os, signal, sys
 import multi_layer_beam_search_decoding_demo as script
 
-def on_step(self, step, total):
+from layer_decoding.cli.progress import ProgressLine
+
+def on_step(self, step, newest):
     if step == 3:
         os.kill(os.getpid(), signal.SIGINT)
 
-script.Progress.on_step = on_step
+ProgressLine.on_step = on_step
 sys.exit(script.main(sys.argv[1:]))
 """
 

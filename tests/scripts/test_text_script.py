@@ -15,7 +15,7 @@ import multi_layer_text_demo as demo
 from conftest import SOURCE, STORY
 from layer_decoding.cli.input import read_text
 from layer_decoding.decoding import text as text_lens
-from layer_decoding.decoding.text import TextInterrupted
+from layer_decoding.errors import Interrupted
 from layer_decoding.models import prompts
 from layer_decoding.models.prompts import encode_text
 
@@ -124,7 +124,7 @@ def test_script_from_stdin_and_into_files(run, tmp_path):
         (["-", "--passage", "9-3"], "holds no token"),
         (["-", "--passage", "0-3"], "first of a text has number 1"),
         (["-", "--window", "0"], "at least 1"),
-        (["-", "--save", "a.txt"], ".json or .csv"),
+        (["-", "--save", "a.txt"], ".csv or .json"),
         (["-", "--layers", "7-2"], "2-7"),
     ],
 )
@@ -152,7 +152,7 @@ def test_what_only_the_model_can_tell(run, argv, stdin, words):
 
 def test_interrupted_script_shows_what_was_read(run, monkeypatch):
     def measure(*_args, **_options):
-        raise TextInterrupted(goldens.stored_text()[0])
+        raise Interrupted(goldens.stored_text()[0])
 
     monkeypatch.setattr(text_lens, "measure_text", measure)
     code, out, err = run("-", "--quiet", stdin=STORY.encode())

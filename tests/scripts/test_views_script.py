@@ -96,11 +96,10 @@ def test_track_shows_the_tokens_on_top_anywhere(run, decodings, written):
     decodings.clear()
     code, out, _ = run(*SHORT, "--view", "track", "--step", 4)
     assert code == 0
-    (prompt, new, _), (text, one, options) = decodings
-    assert (new, one, len(text)) == (4, 1, len(prompt) + 3)
-    assert len(options["track"]) == len(set(options["track"])) > 1
+    ((_, new, _),) = decodings
+    assert new == 4
     assert out.splitlines()[1] == "Then:  " + "".join(written[:3])
-    assert out.count(" rank ") == len(options["track"])
+    assert out.count(" rank ") > 1
     assert re.search(rf"^{re.escape(written[3])}\* +p ", out, re.MULTILINE)
 
 
@@ -130,7 +129,7 @@ UNSEEN = "the last layer does not read the other layers' texts"
     "options, words",
     [
         (["--view", "cells"], ["'cells'", "table"]),
-        (["--view", "table", "--measure", "surprise"], ["'surprise'", "entropy"]),
+        (["--view", "table", "--measure", "delight"], ["'delight'", "entropy"]),
         (["--measure", "kl"], ["--view table", "rows"]),
         (["--view", "steps", "--measure", "kl"], ["--view table", "steps"]),
         (["--view", "table", "--measure", "kl", "--context", "own"], ["kl", UNSEEN]),

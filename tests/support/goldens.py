@@ -8,19 +8,21 @@ import json
 from pathlib import Path
 
 from layer_decoding.results.greedy import Candidate, LayerDecoding, LayerRow
-from layer_decoding.results.text import LayerPredictions, LayerSummary, Passage, TextMeasures
+from layer_decoding.results.measures import BY_OPTION, averaged
+from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.pieces import join_bytes
 from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
 from layer_decoding.views.rows import render_decoding
 from layer_decoding.views.steps import render_steps
 from layer_decoding.views.table import render_table
-from layer_decoding.views.text import render_text
+from layer_decoding.views.text import render_passage, render_summaries
 from layer_decoding.views.track import render_track, tracked_at
 
 GOLDENS = Path(__file__).parent.parent / "goldens"
 RESULTS = ("shared", "own", "awkward")
 MEASURED = ("measured", "wide")  # stored with their measures, for the views that look closer
 TRACKED_STEP = 4
+AVERAGED = [measure.field for measure in averaged()]
 VIEWS = {
     "unwrapped": Terminal(),
     "plain80": Terminal(width=80),
@@ -83,7 +85,7 @@ def looked_at_closely(name, view):
     look = tracked_at(decoding, TRACKED_STEP, decoding.final_row.ids[: TRACKED_STEP - 1])
     parts = [
         render_table(decoding, prompt, pieces, terminal),
-        render_table(decoding, prompt, pieces, terminal, "rank"),
+        render_table(decoding, prompt, pieces, terminal, BY_OPTION["rank"]),
         render_steps(decoding, prompt, pieces, terminal),
         render_track(look, prompt, pieces, terminal),
     ]
@@ -91,18 +93,35 @@ def looked_at_closely(name, view):
 
 
 def stored_text():
-    """The stored measures of a text as (measures, pieces)."""
+    """The stored measures of a text as (measures, passage, pieces)."""
     document = json.loads((GOLDENS / "text.json").read_text(encoding="utf-8"))
     token_bytes = [text.encode("utf-8", "surrogateescape") for text in document.pop("tokens")]
-    layers = tuple(LayerSummary(*summary) for summary in document.pop("layers"))
-    predictions = tuple(LayerPredictions(layer, tuple(ids)) for layer, ids in document.pop("predictions"))
-    passage = Passage(document.pop("first"), tuple(document.pop("ids")), predictions)
-    return TextMeasures(**document, layers=layers, passage=passage), StoredPieces(token_bytes)
+    layers = tuple(
+        LayerSummary(layer, agrees, correct, dict(zip(AVERAGED, means, strict=True)))
+        for layer, agrees, correct, *means in document.pop("layers")
+    )
+    passage = Passage(document.pop("first"), tuple(document.pop("ids")), _stretches(document.pop("stretches")))
+    return TextMeasures(**document, layers=layers), passage, StoredPieces(token_bytes)
+
+
+def _stretches(stored):
+    """What is stored of a passage: [where a part begins, its text, {layer: tokens}]."""
+    return tuple(
+        (start, LayerDecoding("shared", 12, (0,), len(text), _rows(rows), None, text_ids=tuple(text)))
+        for start, text, rows in stored
+    )
+
+
+def _rows(rows):
+    return tuple(LayerRow(int(layer), tuple(ids), finished=False) for layer, ids in rows.items())
 
 
 def text_rendered(view):
     """The stored measures of a text as text, in one of the VIEWS."""
-    return "\n".join(render_text(*stored_text(), VIEWS[view])) + "\n"
+    measures, passage, pieces = stored_text()
+    terminal, layers = VIEWS[view], [summary.layer for summary in measures.layers]
+    lines = render_passage(passage, layers, measures.token_count, pieces, terminal)
+    return "\n".join([*lines, *render_summaries(measures, terminal)]) + "\n"
 
 
 def golden(name, view):

@@ -45,7 +45,7 @@ CHANCES = st.floats(1e-12, 1) | st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0])
 
 
 @st.composite
-def measured(draw):
+def measured(draw, given_text=False):
     """Small measured decodings of every shape, with some tokens tracked at every step."""
     context = draw(st.sampled_from(["shared", "own"]))
     layers = sorted(draw(st.sets(st.integers(0, 48), min_size=1, max_size=5)))
@@ -53,7 +53,9 @@ def measured(draw):
     tracked = tuple(draw(st.lists(TOKENS, min_size=1, max_size=3)))
     rows = tuple(draw(_rows(context, layer, length, len(tracked))) for layer in layers)
     settles = tuple(draw(st.lists(st.integers(1, 12), min_size=length, max_size=length)))
-    return LayerDecoding(context, layers[-1], (1,), 20, rows, settles if context == "shared" else None, tracked)
+    shared = context == "shared"
+    text = tuple(draw(st.lists(TOKENS, min_size=length, max_size=length))) if shared and given_text else ()
+    return LayerDecoding(context, layers[-1], (1,), 20, rows, settles if shared else None, tracked, text)
 
 
 @st.composite
@@ -73,6 +75,7 @@ def _rows(draw, context, layer, length, tracked):
         entropy_bits=steps(st.floats(0, 15.7)),
         kl_to_final_bits=steps(st.floats(0, 99)) if shared else None,
         final_token_rank=steps(ranks) if shared else None,
+        surprise_bits=steps(st.floats(0, 99)) if shared else None,
         candidates=tuple(steps(st.builds(Candidate, TOKENS, CHANCES), 3) for _ in range(length)),
         tracked_probabilities=tuple(steps(CHANCES, tracked) for _ in range(length)),
         tracked_ranks=tuple(steps(ranks, tracked) for _ in range(length)),

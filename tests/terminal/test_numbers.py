@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
-from layer_decoding.terminal.numbers import percent
+from layer_decoding.results.measures import percent
 from layer_decoding.terminal.pieces import alone
 from layer_decoding.terminal.shades import CHANCE_ROLES, chance_level
 from layer_decoding.terminal.spans import shorten, shorten_left

@@ -16,7 +16,6 @@ from layer_decoding.results.beam import (
     BeamSettings,
     Hypothesis,
     LayerSearch,
-    LensRow,
     ScoredText,
     TraceBeam,
     TraceStep,
@@ -101,13 +100,6 @@ def test_a_layers_best_is_compared_with_the_last_layers_and_the_others_with_it()
     assert [line[27:] for line in lines[at + 1 : at + 4]] == [" [zero] two", " zero [one]", " [one] two"]
     assert lines[at + 5] == "Layer 12, the model"
     assert any("rank 1 is compared with layer 12's" in line for line in lines)
-
-
-def test_lens_rows_are_red_where_they_are_not_the_text_the_last_one_too():
-    lens = (LensRow(11, (0, 1)), LensRow(12, (2, 1)))
-    lines = rows_of(search_of([0, 1], lens=lens))
-    at = next(index for index, line in enumerate(lines) if line.startswith("Layer 11:"))
-    assert lines[at : at + 3] == ["Layer 11: zero one  2/2", "Layer 12: [two] one  1/2", "Rank 1:   zero one"]
 
 
 def test_a_narrow_screen_puts_texts_under_their_numbers():

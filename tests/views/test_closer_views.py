@@ -14,13 +14,14 @@ import goldens
 import reference
 from conftest import random_gpt2
 from layer_decoding import UsageError, decode_layers
+from layer_decoding.decoding.text import read_layers, track_step
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.terminal.numbers import percent
-from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.results.measures import BY_OPTION, MEASURES, percent
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
+from layer_decoding.views.rows import render_decoding
 from layer_decoding.views.steps import render_steps
 from layer_decoding.views.table import render_table
-from layer_decoding.views.track import axis, is_another_inside, leaders, rank_bar, render_track, tracked_at, word_id
+from layer_decoding.views.track import axis, rank_bar, render_track, tracked_at
 from measured_decodings import PIECES, measured
 
 OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -31,8 +32,8 @@ PROMPT = [5, 17, 42, 8]
 def every_view(decoding, terminal, prompt="A [long] time\n"):
     """Each view of a decoding as lines, by name."""
     args = (prompt, PIECES, terminal)
-    measures = [None, "probability", "entropy", *(("kl", "rank") if decoding.context == "shared" else ())]
-    views = {f"table {measure}": render_table(decoding, *args, measure) for measure in measures}
+    measures = [None, *(measure for measure in MEASURES if measure.is_in(decoding))]
+    views = {f"table {measure and measure.option}": render_table(decoding, *args, measure) for measure in measures}
     views["steps"] = render_steps(decoding, *args)
     views["track"] = render_track(tracked_at(decoding, 1, (0, 6)), *args)
     return views
@@ -49,7 +50,7 @@ def test_golden(name, view):
 
 
 @settings(max_examples=60)
-@given(measured(), st.none() | st.integers(40, 200), st.sampled_from([Glyphs(), ASCII]))
+@given(measured() | measured(given_text=True), st.none() | st.integers(40, 200), st.sampled_from([Glyphs(), ASCII]))
 def test_colour_without_escapes_is_plain_without_marks(decoding, width, glyphs):
     """The marks that stand in for a shade are blanks in colour: the same words, at the same places."""
     coloured, unmarked, plain = (
@@ -161,7 +162,7 @@ def test_the_tables_numbers_are_plain_arithmetic(seed):
             for line in render_table(decoding, "p", numbered_pieces(), Terminal(), measure)
             if re.match(r" {4}\d ", line)
         ]
-        for measure in (None, "probability", "entropy", "kl", "rank")
+        for measure in (None, *MEASURES)
     }
     for step, final in enumerate(decoding.final_row.ids):
         logits = reference.lens_logits(model, [*PROMPT, *decoding.final_row.ids[:step]])
@@ -171,11 +172,15 @@ def test_the_tables_numbers_are_plain_arithmetic(seed):
             assert {cell.endswith("*") for cell in cells.values()} == {top == final}
             said = {measure: cell.rstrip("*") for measure, cell in cells.items()}
             assert said[None] == f"<{top}>"
-            assert said["probability"] == percent(float(reference.log_softmax64(row).exp().max()))
-            assert float(said["entropy"]) == pytest.approx(float(reference.entropy_bits64(row)), abs=0.0051)
+            assert said[BY_OPTION["probability"]] == percent(float(reference.log_softmax64(row).exp().max()))
+            assert float(said[BY_OPTION["entropy"]]) == pytest.approx(float(reference.entropy_bits64(row)), abs=0.0051)
             divergence = float(reference.kl_bits64(logits[-1], row))
-            assert float(said["kl"]) == pytest.approx(divergence, abs=0.051 if divergence > 9.9 else 0.0051)
-            assert said["rank"] == str(reference.rank(row, final))
+            assert float(said[BY_OPTION["kl"]]) == pytest.approx(divergence, abs=0.051 if divergence > 9.9 else 0.0051)
+            assert said[BY_OPTION["rank"]] == str(reference.rank(row, final))
+            surprise = -float(reference.log_softmax64(row)[final]) / math.log(2)
+            assert float(said[BY_OPTION["surprise"]]) == pytest.approx(
+                surprise, abs=0.051 if surprise > 9.9 else 0.0051
+            )
 
 
 def test_panels_hold_every_step_once_and_are_fewer_where_there_is_room():
@@ -201,7 +206,7 @@ def test_a_star_in_own_context_is_a_token_that_both_texts_have():
     assert not any("Settles" in line for line in lines)
 
 
-@pytest.mark.parametrize("measure", ["kl", "rank"])
+@pytest.mark.parametrize("measure", [measure for measure in MEASURES if measure.needs_shared_text])
 def test_own_context_has_no_measure_against_the_last_layer(measure):
     rows = (LayerRow(1, (1,), finished=False, logprob_nats=(-1.0,)),)
     with pytest.raises(UsageError, match="does not read the other layers' texts"):
@@ -258,7 +263,7 @@ def test_track_against_plain_arithmetic():
     decoding = decode_layers(model, PROMPT, step, measures=False)
     text = [*PROMPT, *decoding.final_row.ids[: step - 1]]
     logits = reference.lens_logits(model, text)[1:]
-    tops = leaders(decoding, step)
+    tops = decoding.leaders(step)
     assert set(tops) == set(logits.argmax(-1).tolist())
     assert len(tops) > 1
     look = tracked_at(decode_layers(model, text, 1, track=tops), 1, decoding.final_row.ids[: step - 1])
@@ -281,7 +286,7 @@ def test_a_step_of_a_longer_decoding_is_the_same_look():
     decoding = decode_layers(model, PROMPT, 4, track=[3, 5])
     again = decode_layers(model, [*PROMPT, *decoding.final_row.ids[:2]], 1, track=[3, 5])
     look, other = (tracked_at(tracked, step, (1, 2)) for tracked, step in ((decoding, 3), (again, 1)))
-    assert (look.ranks, look.chosen_id, look.ids) == (other.ranks, other.chosen_id, other.ids)
+    assert (look.ranks, look.text_id, look.ids) == (other.ranks, other.text_id, other.ids)
     assert torch.allclose(torch.tensor(look.probabilities), torch.tensor(other.probabilities), atol=1e-6)
 
 
@@ -292,49 +297,31 @@ def test_bars_by_hand():
     assert (axis([7]), axis([1, 12]), axis(range(1, 13))) == ("7", "1-12", "1         12")
 
 
-class LongestMatch(goldens.StoredPieces):
-    """Pieces with a tokenizer that takes the longest token that fits, again and again."""
-
-    def __init__(self, *tokens):
-        super().__init__([token.encode() for token in tokens])
-        self.tokenizer = self
-
-    def encode(self, text, add_special_tokens):
-        assert not add_special_tokens
-        ids, data = [], text.encode()
-        while data:
-            ids.append(max((n for n, t in enumerate(self.token_bytes) if data.startswith(t)), key=self._size))
-            data = data[self._size(ids[-1]) :]
-        return ids
-
-    def _size(self, token):
-        return len(self.token_bytes[token])
+# ---------------------------------------------------------------- a text that the last layer would not have written
 
 
-WORDS = LongestMatch("g", "irl", " girl", " un", "un", "ic", "orn", "the", " the", " ", "\n")
+def read_along(model):
+    """A random text of four tokens after a prompt, read by every layer."""
+    ids = [*PROMPT, 50, 3, 77, 12]
+    return read_layers(model, ids, range(len(PROMPT), len(ids)))
 
 
-@pytest.mark.parametrize(
-    "word, sentence",
-    [
-        (
-            "girl",
-            "'girl', is 2 tokens, 'g', 'irl'; with a space before it, as inside a text, it is one: --track ' girl'.",
-        ),
-        (" unicorn", "' unicorn', is 3 tokens, ' un', 'ic', 'orn'; track one of them."),
-        ("the girl", "'the girl', is 2 tokens, 'the', ' girl'; track one of them."),
-    ],
-)
-def test_a_word_of_several_tokens(word, sentence):
-    with pytest.raises(UsageError) as refused:
-        word_id(word, WORDS)
-    assert str(refused.value) == f"The word to track, {sentence}"
-
-
-def test_a_word_of_one_token(mini):
-    bundled = Pieces(mini.tokenizer)
-    for pieces, words in ((WORDS, (" girl", "the", " the", "\n")), (bundled, (" the", "\n", "<|endoftext|>"))):
-        assert [pieces.of([word_id(word, pieces)]) for word in words] == [[word] for word in words]
-    assert is_another_inside("the", WORDS)
-    assert not is_another_inside(" the", WORDS)
-    assert not is_another_inside("un girl", WORDS)
+def test_every_view_names_the_text_that_it_goes_along():
+    decoding = read_along(random_gpt2(3))
+    rows = render_decoding(decoding, "p", numbered_pieces(), Terminal())
+    last, text = (line for line in rows if line.startswith(("Layer 4:", "Text:")))
+    final = decoding.final_row.ids
+    assert text.startswith("Text:")
+    assert re.sub(r"[\[\] ]", "", text.split(":")[1]).startswith("<50><3><77><12>")
+    assert re.sub(r"[\[\] ]", "", last.split(":")[1]) == "".join(f"<{token}>" for token in final)
+    assert any("at every step of the text." in line for line in rows)
+    table = render_table(decoding, "p", numbered_pieces(), Terminal())
+    assert table[3].split() == ["<50>", "<3>", "<77>", "<12>"]
+    steps = render_steps(decoding, "p", numbered_pieces(), Terminal(), [4])
+    shares = [float(line.split()[-1].strip("<>%")) for line in steps[3:7]]
+    assert shares == pytest.approx([100 * 2**-bits for bits in decoding.final_row.surprise_bits], abs=0.51)
+    assert any("tokens of the text a log-probability of" in line for line in steps)
+    look = tracked_at(track_step(random_gpt2(3), decoding, 2), 1, decoding.text_ids[:1])
+    track = render_track(look, "p", numbered_pieces(), Terminal())
+    assert any(line.startswith("<3>*") for line in track)
+    assert "the token of the text" in " ".join(track)

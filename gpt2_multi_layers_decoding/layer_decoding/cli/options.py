@@ -5,11 +5,10 @@ tell (is there a layer 13?) is told later.
 """
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from layer_decoding import __version__
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.errors import UsageError
 from layer_decoding.files.saving import check_suffix
@@ -31,9 +30,28 @@ class Parser(argparse.ArgumentParser):
         )
         self._positionals.title = "what to read"
 
+    @property
+    def options(self) -> list[argparse.Action]:
+        """What it understands besides the positional arguments."""
+        return [action for action in self._actions if action.option_strings]
+
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake on the command line."""
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see --help.")
+
+
+class _ShowVersion(argparse.Action):
+    """--version, looked up only where it is asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print it and end."""
+        from layer_decoding import __version__
+
+        print(f"{parser.prog} {__version__}")
+        parser.exit()
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -99,7 +117,7 @@ def add_shell_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("-h", "--help", action="help", help="show this and exit")
     group.add_argument("--quiet", action="store_true", help="no notices on stderr")
     group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
-    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    group.add_argument("--version", action=_ShowVersion, help="show program's version number and exit")
 
 
 def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str]) -> None:
@@ -116,6 +134,11 @@ def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str])
     group.add_argument(
         "--save", type=target, action="append", default=[], metavar="FILE", help=f"also write to a file ({kinds})"
     )
+
+
+def add_layers_option(group: "argparse._ArgumentGroup", meaning: str) -> None:
+    """--layers LIST: `args.layers` is a list of block numbers, None for all of them, [] where it is not given."""
+    group.add_argument("--layers", type=layer_list, default=[], metavar="LIST", help=meaning)
 
 
 def whole_number(text: str) -> int:

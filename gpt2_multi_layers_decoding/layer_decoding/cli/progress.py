@@ -9,12 +9,15 @@ from colorama import Cursor
 from colorama.ansi import clear_line, clear_screen
 
 Draw = Callable[[dict[int, list[int]]], list[str]]
+OnStep = Callable[[int, dict[int, int]], None]  # a step, counted from 1, and the tokens that it brought: {row: id}
 
 
 class Progress(Protocol):
-    """Told of every step; `close` leaves the screen as if nothing had been drawn."""
+    """Told of every step; `hide` and `close` leave the screen as if nothing had been drawn."""
 
     def on_step(self, step: int, newest: dict[int, int]) -> None: ...
+
+    def hide(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -25,19 +28,22 @@ class NoProgress:
     def on_step(self, step: int, newest: dict[int, int]) -> None:
         """Say nothing."""
 
+    def hide(self) -> None:
+        """Nothing to hide."""
+
     def close(self) -> None:
         """Nothing to clear."""
 
 
 class ProgressLine:
-    """A bar of tokens written, on stderr if that is a terminal; gone when closed."""
+    """A bar of steps taken, on stderr if that is a terminal; gone when closed."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, unit: str = "token") -> None:
         from tqdm import tqdm
 
         self.bar = tqdm(
             total=total,
-            unit="token",
+            unit=unit,
             leave=False,
             file=sys.stderr,
             disable=None if sys.stderr else True,
@@ -48,8 +54,12 @@ class ProgressLine:
         """Move the bar."""
         self.bar.update(step - self.bar.n)
 
+    def hide(self) -> None:
+        """Take the bar away until the next step."""
+        self.bar.clear()
+
     def close(self) -> None:
-        """Take the bar away."""
+        """Take the bar away for good."""
         self.bar.close()
 
 
@@ -87,6 +97,10 @@ class LiveRows:
         """Take the frame away; what is printed next starts where it stood."""
         if self.successor is not None:
             self.successor.close()
+        self.hide()
+
+    def hide(self) -> None:
+        """Take the frame away until the next step."""
         if self.height:
             # Line by line: some terminals keep a copy of a screen that is cleared whole.
             self._write(self._top() + f"{clear_line(2)}\n" * self.height + self._top())

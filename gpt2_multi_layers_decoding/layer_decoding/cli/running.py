@@ -6,26 +6,31 @@
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import TYPE_CHECKING, TextIO
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import colorama
 
 from layer_decoding.cli.input import read_prompt, stdin_is_given
 from layer_decoding.cli.options import Parser
-from layer_decoding.errors import LayerDecodingError, is_out_of_memory
+from layer_decoding.cli.progress import NoProgress, OnStep, Progress, ProgressLine
+from layer_decoding.errors import Interrupted, LayerDecodingError, is_out_of_memory
+from layer_decoding.files.saving import Writers, save
 from layer_decoding.terminal.pieces import escape
 
 if TYPE_CHECKING:
     from layer_decoding.models.loading import LoadedModel
 
 
-OUT_OF_MEMORY = (
-    "The memory is exhausted; try a smaller model, fewer --max-new-tokens, --dtype bfloat16, or --device cpu."
+OUT_OF_MEMORY = LayerDecodingError(
+    "The memory is exhausted; try a smaller model, fewer new tokens, 16-bit numbers, or another device.",
+    settings=["model", "max_new_tokens", "dtype", "device"],
 )
 Show = Callable[[argparse.Namespace], None]
+Result = TypeVar("Result")
 
 
 def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
@@ -46,7 +51,8 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     except KeyboardInterrupt:
         _flush_stdout()
-        _say("\nInterrupted.")
+        _say("")
+        _say("Interrupted.")
         return 130
     except BrokenPipeError:
         _forget_stdout()
@@ -54,7 +60,7 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        return _explain(error)
+        return _explain(error, parser)
 
 
 def prompt_of(args: argparse.Namespace) -> str:
@@ -69,7 +75,7 @@ def load(args: argparse.Namespace) -> "LoadedModel":
     from layer_decoding.models.loading import load_model, quiet_libraries
     from layer_decoding.models.locating import DEFAULT_MODEL
 
-    notice(args, f"Loading {escape(args.model or DEFAULT_MODEL)} ...")
+    notice(args, f"Loading {args.model or DEFAULT_MODEL} ...")
     if not args.debug:
         quiet_libraries()
     loaded = load_model(
@@ -84,7 +90,7 @@ def load(args: argparse.Namespace) -> "LoadedModel":
     aside = settings_set_aside(loaded.model)
     if aside:
         settings = ", ".join(f"{name}={value}" for name, value in aside.items())
-        notice(args, f"The model's own generation settings are set aside: {escape(settings)}.")
+        notice(args, f"The model's own generation settings are set aside: {settings}.")
     return loaded
 
 
@@ -99,20 +105,102 @@ def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int
     return loaded, prompt, encode_prompt(loaded.tokenizer, prompt)
 
 
+# ---------------------------------------------------------------- a run: watched, printed, saved
+
+
+def watched(
+    args: argparse.Namespace,
+    progress: Progress,
+    work: Callable[[OnStep], Result],
+    said: Callable[..., str],
+) -> tuple[Result | None, Interrupted | None]:
+    """What `work` returns, under the eyes of a progress; after Ctrl-C what was finished of it, and the interruption.
+
+    `said` makes the notice at its end out of the result and the seconds that it took.
+    """
+    started = time.perf_counter()
+    with closing(progress):
+        try:
+            result = work(progress.on_step)
+        except Interrupted as stop:
+            return stop.result, stop
+    notice(args, said(result, time.perf_counter() - started))
+    return result, None
+
+
+def progress_of(args: argparse.Namespace, total: int, unit: str = "token") -> Progress:
+    """A progress line, unless nothing but JSON is to be shown, or nothing at all."""
+    return NoProgress() if args.json or args.quiet else ProgressLine(total, unit)
+
+
+class Output:
+    """Where an answer goes: lines at once, the JSON document alone in their place, files at the end.
+
+    A reader who closes the pipe has seen enough, but the files that were asked for are still written.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.is_open = True
+
+    def say(self, lines: Sequence[str]) -> None:
+        """Print lines, unless stdout is for JSON."""
+        if lines and not self.args.json:
+            self._print("\n".join(lines))
+
+    def finish(self, writers: Writers) -> None:
+        """Print the JSON document if it was asked for, and write the files."""
+        if self.args.json:
+            self._print(writers[".json"]().decode().removesuffix("\n"))
+        for path in self.args.save:
+            save(path, writers)
+            notice(self.args, f"Saved {path}.")
+
+    def _print(self, text: str) -> None:
+        if not self.is_open:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            if not self.args.save:
+                raise
+            self.is_open = False
+            _forget_stdout()
+
+
+def deliver(
+    args: argparse.Namespace, lines: Callable[[], list[str]], writers: Writers, stop: Interrupted | None = None
+) -> None:
+    """Print an answer and write its files; of a run that was interrupted, lines alone, and the interruption goes on."""
+    output = Output(args)
+    try:
+        output.say([] if args.json else lines())
+    except BrokenPipeError:
+        if stop is None:
+            raise
+        _forget_stdout()  # Ctrl-C has ended the reader of the pipe too
+    if stop is not None:
+        raise stop
+    output.finish(writers)
+
+
+# ---------------------------------------------------------------- what is said besides
+
+
 def notice(args: argparse.Namespace, sentence: str) -> None:
     """A line for the reader on stderr, unless --quiet."""
     if not args.quiet:
         _say(sentence)
 
 
-def _explain(error: Exception) -> int:
+def _explain(error: Exception, parser: Parser) -> int:
     """Say in one sentence what went wrong; return its exit code."""
+    if is_out_of_memory(error) and not isinstance(error, LayerDecodingError):
+        error = OUT_OF_MEMORY
     if isinstance(error, LayerDecodingError):
-        _say(f"error: {escape(str(error))}")
+        _say(f"error: {with_options(error, parser)}")
         return error.exit_code
-    if is_out_of_memory(error):
-        _say(f"error: {OUT_OF_MEMORY}")
-    elif isinstance(error, OSError):
+    if isinstance(error, OSError):
         _forget_stdout()
         _say(f"error: The output cannot be written: {error.strerror or error}; write it somewhere else.")
     else:
@@ -120,12 +208,18 @@ def _explain(error: Exception) -> int:
     return 1
 
 
+def with_options(error: LayerDecodingError, parser: Parser) -> str:
+    """An error's sentence, with what to type in brackets at its end."""
+    options = [action.option_strings[0] for action in parser.options if action.dest in error.settings]
+    return f"{str(error).removesuffix('.')} ({', '.join(options)})." if options else str(error)
+
+
 def _say(line: str) -> None:
-    """Write a line to stderr; a closed stderr is no reason to fail."""
+    """Write a line to stderr, nothing in it that a terminal obeys; a closed stderr is no reason to fail."""
     if sys.stderr is None:  # print would take stdout in its place
         return
     with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        print(escape(line), file=sys.stderr, flush=True)
 
 
 def _never_fail_to_encode(stream: TextIO) -> None:

@@ -3,7 +3,7 @@
 score = Σ log p / length ** length_penalty        over the generated tokens, end-of-text included
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import torch
 
 from layer_decoding.decoding.beam_watcher import SearchRecord, trace_of_one_beam
 from layer_decoding.decoding.scoring import texts_logprobs
-from layer_decoding.decoding.text import layer_choices
-from layer_decoding.errors import UsageError, is_out_of_memory
-from layer_decoding.lens.cache import check_copyable, refusing
+from layer_decoding.decoding.watching import OnStep
+from layer_decoding.errors import Interrupted, UsageError, is_out_of_memory
+from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, refusing
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids, neutral_generation
@@ -25,16 +25,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-OnStep = Callable[[int, int], None]
 Ids = tuple[int, ...]
-
-
-class SearchInterrupted(KeyboardInterrupt):
-    """Ctrl-C while searching; `result` holds what was found until then, None if there was nothing."""
-
-    def __init__(self, result: BeamSearch | None) -> None:
-        super().__init__("the search was interrupted")
-        self.result = result
 
 
 def beam_search(
@@ -48,7 +39,6 @@ def beam_search(
     no_repeat_ngram_size: int = 0,
     layers: Sequence[int] | None = (),
     trace: bool = False,
-    lens: bool = False,
     on_step: OnStep | None = None,
 ) -> BeamSearch:
     """The best continuations that beam search finds, with their scores, and the greedy one beside them.
@@ -62,13 +52,12 @@ def beam_search(
         layers: block numbers to search on as well, the model cut off after each; None for 1 … L. Where any is asked
             for, the last is among them.
         trace: keep every step's candidates.
-        lens: for every layer, the likeliest next token at each step of the best hypothesis.
-        on_step: called as on_step(step, total) after every step of every search, counted together.
+        on_step: called as on_step(step, {}) after every step of every search, counted together: `BeamSettings.steps`.
 
     Raises:
         UsageError: settings, lengths, layers or ids out of range, or a rule that leaves no text.
-        LayerDecodingError: not enough memory; or the lens does not reproduce the model's own logits.
-        SearchInterrupted: Ctrl-C; carries what was found.
+        LayerDecodingError: not enough memory; or a model that cannot be cut.
+        Interrupted: Ctrl-C; carries what was found.
     """
     prompt = list(prompt_ids)
     returned = num_beams if num_return_sequences is None else num_return_sequences
@@ -79,10 +68,9 @@ def beam_search(
     check_ids(model, prompt)
     count = layer_count(model)
     shown = select_layers(layers, count) if layers is None or layers else []
-    other_layers = sum(layer != count for layer in shown)
-    searcher = _Searcher(model, prompt, settings, trace=trace, other_layers=other_layers, on_step=on_step)
     context = len(prompt) + max_new_tokens
     check_memory(model, num_beams, context)
+    searcher = _Searcher(model, prompt, settings, trace=trace, on_step=on_step)
     result = BeamSearch(count, tuple(prompt), settings)
     try:
         result = searcher.main(model, result)
@@ -90,12 +78,10 @@ def beam_search(
             result = replace(result, unrestricted=searcher.unrestricted(model, result))
         for layer in shown:
             result = replace(result, layers=(*result.layers, searcher.layer(model, layer, result)))
-        if lens:
-            result = replace(result, lens=layer_choices(model, prompt, result.hypotheses[0].ids))
     except KeyboardInterrupt:
         if not result.hypotheses:
             result = searcher.so_far(model, result)
-        raise SearchInterrupted(result if result.hypotheses else None) from None
+        raise Interrupted(result if result.hypotheses else None) from None
     except Exception as error:
         if is_out_of_memory(error):
             raise cache_error(model, num_beams, context) from error
@@ -113,14 +99,10 @@ class _Searcher:
         settings: BeamSettings,
         *,
         trace: bool,
-        other_layers: int,
         on_step: OnStep | None,
     ) -> None:
         self.prompt, self.settings, self.trace = prompt, settings, trace
         self.on_step = on_step
-        one_beam, rule = settings.num_beams == 1, bool(settings.no_repeat_ngram_size)
-        each = 2 if rule or not one_beam else 1  # the search itself, and greedy decoding where it is another
-        self.total = (each * (1 + other_layers) + (rule and not one_beam)) * settings.max_new_tokens
         self.before = 0  # steps of the searches that are done
         ends = end_ids(model)
         self.record = SearchRecord(len(prompt), settings, ends, keep_steps=trace, on_step=self._count)
@@ -188,7 +170,7 @@ class _Searcher:
 
     def _count(self, step: int) -> None:
         if self.on_step is not None:
-            self.on_step(self.before + step, self.total)
+            self.on_step(self.before + step, {})
 
     def _score(self, model: "PreTrainedModel", texts: list[Ids]) -> list[ScoredText]:
         """Texts with the log-probability of each token, recomputed by one plain forward pass.
@@ -197,7 +179,7 @@ class _Searcher:
         """
         ends = end_ids(model)
         cache, self.cache = self.cache, None
-        with refusing(model, "be read on from a cache"):
+        with refusing(model, NOT_READ_ON):
             logprobs = texts_logprobs(model, self.prompt, texts, cache)
         return [
             ScoredText(ids, tuple(nats), finished=ids[-1] in ends) for ids, nats in zip(texts, logprobs, strict=True)
@@ -242,7 +224,8 @@ def generate_texts(
     if not texts:
         raise UsageError(
             f"No {settings.max_new_tokens} tokens can follow without repeating {settings.no_repeat_ngram_size} in a"
-            " row; ask for fewer tokens or a larger --no-repeat-ngram-size."
+            " row; ask for fewer tokens, or forbid only longer repetitions.",
+            settings=["max_new_tokens", "no_repeat_ngram_size"],
         )
     return texts, answer.past_key_values
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from layer_decoding.lens.blocks import block_outputs, stacked
 from layer_decoding.lens.cache import (
     check_cached,
     check_copyable,
@@ -20,14 +21,16 @@ from layer_decoding.lens.cache import (
     repeat_rows,
 )
 from layer_decoding.lens.layer_batch import leaving_rows
-from layer_decoding.lens.lens import Lens, block_outputs, check_lens, check_near, stacked
+from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_near
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-# ---------------------------------------------------------------- the two contexts
+NO_OWN_TEXTS = "{model} cannot give each layer a text of its own ({error}); use the shared context."
+
+
 class HiddenStates(Protocol):
     """How hidden states come about: for the prompt, then for each chosen token."""
 
@@ -41,7 +44,7 @@ class SharedText:
 
     def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
         self.lens, self.decoded = lens, decoded
-        self.outputs = stack.enter_context(block_outputs(lens))
+        self.outputs = stack.enter_context(block_outputs(lens.blocks))
 
     def start(self, prompt: list[int]) -> torch.Tensor:
         """Read the prompt and check the lens on it: hidden [R, D]."""
@@ -50,7 +53,7 @@ class SharedText:
 
     def advance(self, ids: torch.Tensor) -> torch.Tensor:
         """Append the last layer's choice, ids [R][-1]: hidden [R, D]."""
-        read_on(self.lens.base, ids[-1:, None], self.cache)
+        read_on(self.lens.blocks.base, ids[-1:, None], self.cache)
         return stacked(self.outputs, self.decoded)
 
 
@@ -65,7 +68,7 @@ class OwnTexts:
 
     def start(self, prompt: list[int]) -> torch.Tensor:
         """Read the prompt once for all rows, then give each block's cache as many rows as will reach it."""
-        with block_outputs(self.lens) as outputs:
+        with block_outputs(self.lens.blocks) as outputs:
             self.cache, hidden = prefill(self.lens, prompt, outputs)
         self.cache_of_last = copy.deepcopy(self.cache)
         for layer, block_cache in enumerate(self.cache.layers, 1):
@@ -76,7 +79,7 @@ class OwnTexts:
         """Append to every row its own choice, ids [R]: hidden [R, D]."""
         if self.left is None:
             return self._first_advance(ids)
-        read_on(self.lens.base, ids[:, None], self.cache)
+        read_on(self.lens.blocks.base, ids[:, None], self.cache)
         return stacked(self.left, self.decoded)
 
     def _first_advance(self, ids: torch.Tensor) -> torch.Tensor:
@@ -84,14 +87,14 @@ class OwnTexts:
 
         What blocks are given is cut by its shape. Were that wrong for some architecture, its numbers would be too.
         """
-        with block_outputs(self.lens) as outputs:
-            read_on(self.lens.base, ids[-1:, None], self.cache_of_last)
-        theirs = self.lens.logits(outputs[self.lens.layer_count])
+        with block_outputs(self.lens.blocks) as outputs:
+            read_on(self.lens.blocks.base, ids[-1:, None], self.cache_of_last)
+        theirs = self.lens.logits(outputs[self.lens.layer_count], [self.lens.layer_count])
         del self.cache_of_last
-        self.left = self.stack.enter_context(leaving_rows(self.lens, self.decoded))
-        with refusing(self.lens.model, "give each layer a text of its own", "use --context shared"):
+        self.left = self.stack.enter_context(leaving_rows(self.lens.blocks, self.decoded))
+        with refusing(self.lens.model, NO_OWN_TEXTS, ["context"]):
             hidden = self.advance(ids)
-        check_near(self.lens, self.lens.logits(hidden[-1:]), theirs, "in a batch that grows smaller")
+        check_near(self.lens, self.lens.logits(hidden[-1:], self.decoded[-1:]), theirs, "in a batch that grows smaller")
         return hidden
 
 
@@ -106,7 +109,7 @@ def prefill(
     cache = new_cache(lens.model)
     assert cache is not None  # there are blocks, or the lens would not have found them
     input_ids = torch.tensor([prompt], device=device_of(lens.model))
-    with refusing(lens.model, "be read layer by layer"):
+    with refusing(lens.model, NOT_BY_LAYER):
         answer = read_on(lens.model, input_ids, cache, logits_to_keep=1)
         check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
     return cache, dict(outputs)

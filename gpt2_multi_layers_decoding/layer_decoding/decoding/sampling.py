@@ -6,33 +6,26 @@ the number of samples, and it throws the same dice under every setting. `drawing
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.decoding.distribution import Draws, draw
+from layer_decoding.decoding.distribution import Draws, draw, next_distribution
 from layer_decoding.decoding.sampling_batch import Batch, Reading, batch_invariant_attention, check_memory, full_batch
-from layer_decoding.errors import UsageError
+from layer_decoding.decoding.watching import OnStep, keeping
+from layer_decoding.errors import Interrupted, UsageError
+from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.generation import end_ids
-from layer_decoding.models.sizes import check_ids, check_lengths
-from layer_decoding.results.sampling import Sample, Sampling
-from layer_decoding.results.settings import Setting
+from layer_decoding.models.sizes import check_ids, check_lengths, layer_count, select_layers
+from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingListener, SamplingRun
+from layer_decoding.results.settings import GREEDY, Setting, check_runs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 DRAWN_ROWS = 8  # at a time: each takes several copies of its logits
-OnStep = Callable[[int, dict[int, int]], None]
-
-
-class SamplingInterrupted(KeyboardInterrupt):
-    """Ctrl-C while sampling; `result` holds the steps that were finished, None if there was none."""
-
-    def __init__(self, result: Sampling | None) -> None:
-        super().__init__("sampling was interrupted")
-        self.result = result
 
 
 def sample(
@@ -61,10 +54,75 @@ def sample(
     Raises:
         UsageError: a setting, length, number or id out of range.
         LayerDecodingError: more samples than the memory holds.
-        SamplingInterrupted: Ctrl-C; carries what was finished.
+        Interrupted: Ctrl-C; carries what was finished.
     """
     setting = Setting(temperature, top_k, top_p, min_p)
     return Sampler(model, prompt_ids, max_new_tokens).sample(setting, num_samples, seed)
+
+
+def sample_settings(
+    model: "PreTrainedModel",
+    prompt_ids: Sequence[int],
+    max_new_tokens: int,
+    settings: Sequence[Setting],
+    *,
+    num_samples: int = 1,
+    seed: int = 0,
+    layers: Sequence[int] | None = (),
+    distributions: bool = False,
+    listener: SamplingListener | None = None,
+) -> SamplingRun:
+    """The same dice under several settings, on the whole model and on those cut off after some layers.
+
+    Args:
+        layers: block numbers to sample on as well, None for 1 … L; the whole model comes last.
+        distributions: also what each setting leaves of the distribution after the prompt.
+        listener: told of every step, every setting's samples and every model's, as they are there.
+
+    Raises:
+        UsageError, LayerDecodingError: as `sample`, and for more runs than one shows.
+        Interrupted: Ctrl-C; carries None: what was finished, the listener has been told.
+    """
+    count = layer_count(model)
+    cuts = select_layers(layers, count) if layers is None or layers else []
+    check_runs(len(settings), len(cuts) or 1)
+    told = listener or SamplingListener()
+    whole = Sampler(model, prompt_ids, max_new_tokens)
+    whole.check_samples(num_samples)
+    told.on_start()
+    drawn = []
+    for layer in cuts[:-1]:
+        sampler = Sampler(truncate(model, layer), prompt_ids, max_new_tokens)
+        drawn.append(_draw_model(layer, sampler, settings, num_samples, seed, distributions, told))
+    drawn.append(_draw_model(count, whole, settings, num_samples, seed, distributions, told))
+    ids = tuple(whole.prompt)
+    return SamplingRun(count, ids, max_new_tokens, seed, drawn[-1], tuple(drawn) if cuts else ())
+
+
+def _draw_model(
+    layer: int,
+    sampler: "Sampler",
+    settings: Sequence[Setting],
+    num_samples: int,
+    seed: int,
+    distributions: bool,
+    told: SamplingListener,
+) -> ModelSamples:
+    """Greedy, then every setting, on one model."""
+    told.on_model(layer)
+    found = []
+    for setting, count in [(GREEDY, 1), *((setting, num_samples) for setting in settings)]:
+        try:
+            found.append(sampler.sample(setting, count, seed, told.on_step))
+        except Interrupted as stop:
+            if stop.result is not None:
+                told.on_samples(stop.result)
+            raise Interrupted(None) from None
+        told.on_samples(found[-1])
+    shares = [next_distribution(sampler.next_logits(), each.setting) for each in found] if distributions else []
+    model = ModelSamples(layer, found[0].samples[0], tuple(found[1:]), tuple(shares))
+    told.on_done(model)
+    return model
 
 
 class Sampler:
@@ -97,23 +155,24 @@ class Sampler:
         dice = [random.Random(f"{seed} {index}") for index in range(drawn)]
         record = _Record(drawn, self.ends)
 
-        def result() -> Sampling:
+        def result() -> Sampling | None:
+            if not record.steps:
+                return None
             samples = tuple(record.sample(index, index % drawn) for index in range(num_samples))
             return Sampling(setting, seed, tuple(self.prompt), self.max_new_tokens, samples)
 
-        try:
-            with torch.inference_mode(), batch_invariant_attention():
-                batch = Batch(self.reading, rows)
-                for step in range(1, self.max_new_tokens + 1):
-                    record.add(_draw(batch, setting, [die.random() for die in dice]))
-                    if on_step is not None:
-                        on_step(step, record.newest)
-                    if not record.going_on or step == self.max_new_tokens:
-                        break
-                    batch.advance(record.last_ids)
-        except KeyboardInterrupt:
-            raise SamplingInterrupted(result() if record.steps else None) from None
-        return result()
+        with keeping(result), torch.inference_mode(), batch_invariant_attention():
+            batch = Batch(self.reading, rows)
+            for step in range(1, self.max_new_tokens + 1):
+                record.add(_draw(batch, setting, [die.random() for die in dice]))
+                if on_step is not None:
+                    on_step(step, record.newest)
+                if not record.going_on or step == self.max_new_tokens:
+                    break
+                batch.advance(record.last_ids)
+        sampling = result()
+        assert sampling is not None  # at least one step was asked for
+        return sampling
 
 
 def _draw(batch: Batch, setting: Setting, uniforms: list[float]) -> list[Draws]:

@@ -16,7 +16,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.lens.cache import check_copyable, new_cache, read_on, refusing, repeat_rows
+from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, new_cache, read_on, refusing, repeat_rows
 from layer_decoding.lens.sharing import quick_head, with_modules
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import cache_bytes, free_bytes
@@ -43,7 +43,7 @@ class Reading:
         self.model = with_modules(model, quick_head(model, HEAD_ROWS))
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
-        with refusing(model, "be read on from a cache"):
+        with refusing(model, NOT_READ_ON):
             self.logits = _next_logits(self.model, self.texts, self.cache)
 
 
@@ -86,5 +86,6 @@ def check_memory(model: "PreTrainedModel", samples: int, tokens: int) -> None:
     if free is not None and needed > free:
         raise LayerDecodingError(
             f"The memory on {device_of(model)} is too small for {samples} samples of {tokens} tokens: the cache would "
-            f"need {needed / 1e9:,.1f} GB of {free / 1e9:,.1f}; use fewer --num-samples or --max-new-tokens."
+            f"need {needed / 1e9:,.1f} GB of {free / 1e9:,.1f}; use fewer samples or fewer new tokens.",
+            settings=["num_samples", "max_new_tokens"],
         )

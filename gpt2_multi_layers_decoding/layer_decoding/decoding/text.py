@@ -2,37 +2,170 @@
 
 Teacher-forced: the text is read in disjoint windows, all positions of a window in one pass. The block outputs of
 a window go through the lens a few positions at a time, so that nothing of size layers × positions × vocabulary is
-ever there, and of the numbers only their sums are kept: memory does not grow with the text.
+ever there. Of a whole text only sums are kept: memory does not grow with it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from layer_decoding.decoding.steps import Steps
+from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
-from layer_decoding.lens.lens import Lens, block_outputs, check_on, find_lens, stacked
-from layer_decoding.lens.measures import distributions
+from layer_decoding.lens.blocks import block_outputs, stacked
+from layer_decoding.lens.cache import refusing
+from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_on, find_lens
+from layer_decoding.lens.measures import Distributions, measure
 from layer_decoding.models.devices import device_of
-from layer_decoding.models.sizes import context_length, select_layers, vocabulary_size
-from layer_decoding.results.beam import LensRow
-from layer_decoding.results.text import LayerPredictions, LayerSummary, Passage, TextMeasures
+from layer_decoding.models.sizes import check_ids, context_length, select_layers, vocabulary_size
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import averaged, fields
+from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-
 LONGEST_WINDOW = 2048  # unless asked for: attention over the 100,000 tokens that some models allow is not affordable
 _LOGITS_AT_ONCE = 2**23  # numbers, 34 MB in float32, of which a handful are there at a time: fewer make small products
-OnTokens = Callable[[int], None]
 
 
-class TextInterrupted(KeyboardInterrupt):
-    """Ctrl-C while reading; `result` holds the numbers of what was read, None if there is nothing."""
+# ---------------------------------------------------------------- every layer along some tokens
 
-    def __init__(self, result: TextMeasures | None) -> None:
-        super().__init__("reading was interrupted")
-        self.result = result
+
+def read_layers(
+    model: "PreTrainedModel",
+    ids: Sequence[int],
+    positions: range,
+    *,
+    layers: Sequence[int] | None = None,
+    measures: bool = True,
+    candidates: int = 5,
+    track: Sequence[int] = (),
+) -> LayerDecoding:
+    """What every layer says in the place of some tokens of a text, having read all before each; one pass.
+
+    Args:
+        ids: the text's tokens, read from the first to the one before the last position.
+        positions: T neighbouring places in the text, counted from 0; before the first something must stand.
+        layers, measures, candidates, track: as for `decode_layers`.
+
+    Raises:
+        UsageError: positions outside the text, more tokens than the context holds, layers or ids out of range.
+        LayerDecodingError: the lens does not reproduce the model's own logits.
+    """
+    lens = find_lens(model)
+    shown = select_layers(layers, lens.layer_count)
+    _check_positions(model, ids, positions, track)
+    decoded = sorted({*shown, *range(1, lens.layer_count + 1)})
+    shown_rows = [decoded.index(layer) for layer in shown]
+    steps = Steps("shared", shown, decoded, ends=frozenset())
+    with torch.inference_mode():
+        for token, logits in zip(ids[positions.start :], _logits_along(lens, ids, positions, decoded), strict=False):
+            numbers = None
+            if measures or track:
+                numbers = measure(
+                    logits[shown_rows], fields(shared=True), candidates=candidates, track=track, text_id=token
+                )
+            steps.add(logits.argmax(1).tolist(), numbers)
+    prompt, text = tuple(ids[: positions.start]), tuple(ids[positions.start : positions.stop])
+    return LayerDecoding(
+        "shared", lens.layer_count, prompt, len(text), steps.rows(), steps.settles_at(), tuple(track), text
+    )
+
+
+def track_step(
+    model: "PreTrainedModel", decoding: LayerDecoding, step: int, track: Sequence[int] = ()
+) -> LayerDecoding:
+    """One step of a decoding, from 1, with tokens tracked: those named, else those on top at any layer and the text's.
+
+    Which are on top is known only after the step, so that the text up to it is read once more, in one pass.
+    """
+    ids = [*decoding.prompt_ids, *decoding.text_ids[:step]]
+    layers = [row.layer for row in decoding.rows]
+    return read_layers(model, ids, range(len(ids) - 1, len(ids)), layers=layers, track=track or decoding.leaders(step))
+
+
+def _check_positions(model: "PreTrainedModel", ids: Sequence[int], positions: range, track: Sequence[int]) -> None:
+    if not positions or positions.step != 1 or not 1 <= positions.start < positions.stop <= len(ids):
+        raise UsageError(
+            f"The positions {positions.start} to {positions.stop - 1} are not in a text of {len(ids)} tokens, counted"
+            " from 0, with something before the first."
+        )
+    context = context_length(model)
+    if context is not None and positions.stop - 1 > context:
+        raise UsageError(
+            f"Up to position {positions.stop - 1} there are more tokens than the {context} of the model's context; give"
+            " a shorter text."
+        )
+    check_ids(model, [*ids[: positions.stop], *track])
+
+
+def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list[int]) -> Iterator[torch.Tensor]:
+    """The logits [R, V] of the layers in the place of each position, from one pass; the lens is checked on it."""
+    read = torch.tensor([list(ids[: positions.stop - 1])], device=device_of(lens.model))
+    with block_outputs(lens.blocks, slice(positions.start - 1, None)) as outputs:
+        with refusing(lens.model, NOT_BY_LAYER):
+            answer: Any = lens.model(input_ids=read, use_cache=False, logits_to_keep=1)
+        check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
+        hidden = _rows_of(outputs, layers)  # [T, R, D]
+        for few in hidden.split(_positions_at_once(lens, layers)):
+            yield from _lens_logits(lens, few, layers)
+
+
+def _rows_of(outputs: dict[int, torch.Tensor], layers: list[int]) -> torch.Tensor:
+    """The outputs [1, S, D] of some layers, position by position: [S, R, D]."""
+    last = max(outputs)
+    few = {layer: outputs[layer][0] for layer in {*layers, last}}
+    rows: torch.Tensor = stacked(few, layers).unflatten(0, (len(layers), -1))
+    return rows.transpose(0, 1)
+
+
+def _lens_logits(lens: Lens, hidden: torch.Tensor, layers: list[int]) -> torch.Tensor:
+    """The lens on hidden states [S, R, D]: [S, R, V]."""
+    logits = lens.logits(hidden.flatten(0, 1), layers * len(hidden))
+    return logits.view(len(hidden), len(layers), -1)
+
+
+def _positions_at_once(lens: Lens, layers: list[int]) -> int:
+    return max(1, _LOGITS_AT_ONCE // (len(layers) * vocabulary_size(lens.model)))
+
+
+# ---------------------------------------------------------------- a whole text
+
+
+def read_passage(
+    model: "PreTrainedModel",
+    ids: Sequence[int],
+    passage: range = range(40),
+    *,
+    layers: Sequence[int] | None = None,
+    window: int | None = None,
+    measures: bool = True,
+) -> Passage:
+    """Neighbouring tokens of a text, each window's part of them read along by every layer.
+
+    Args:
+        passage: places in the text, counted from 0; what lies past its end is left out.
+        layers, window: as for `measure_text`.
+
+    Raises:
+        UsageError: as `measure_text`.
+        LayerDecodingError: the lens does not reproduce the model's own logits; or not enough memory.
+    """
+    length = window_length(model, window)
+    _check_text(ids, vocabulary_size(model), passage)
+    shown = range(passage.start, min(passage.stop, len(ids)))
+    stretches = []
+    with _explaining_memory(length):
+        for start in range(shown.start // length * length, shown.stop, length):
+            first, stop = max(shown.start, start + 1), min(shown.stop, start + length)
+            if first < stop:
+                along = range(first - start, stop - start)
+                read = read_layers(model, list(ids[start:stop]), along, layers=layers, measures=measures)
+                stretches.append((first - shown.start, read))
+    return Passage(shown.start + 1, tuple(ids[shown.start : shown.stop]), tuple(stretches))
 
 
 def measure_text(
@@ -40,47 +173,39 @@ def measure_text(
     ids: Sequence[int],
     *,
     layers: Sequence[int] | None = None,
-    passage: range = range(40),
     window: int | None = None,
-    on_tokens: OnTokens | None = None,
+    on_step: OnStep | None = None,
 ) -> TextMeasures:
-    """Every layer's predictions for the tokens of a text: top tokens of a passage, means over all of it.
+    """How every layer does over all tokens of a text, on average.
 
     Args:
         ids: the text's tokens, at least two.
         layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there.
-        passage: positions in the text, counted from 0, whose top tokens to keep; what lies past its end is left out.
         window: tokens read at once; disjoint, each window scores its tokens from the second on. None for the
             model's context, at most 2,048.
-        on_tokens: called as on_tokens(tokens read so far) every few tokens.
+        on_step: called as on_step(tokens read so far, {}) every few tokens.
 
     Raises:
-        UsageError: a text of fewer than two tokens; layers, passage, window or ids out of range.
+        UsageError: a text of fewer than two tokens; layers, window or ids out of range.
         LayerDecodingError: the lens does not reproduce the model's own logits; or not enough memory.
-        TextInterrupted: Ctrl-C; carries the numbers of what was read.
+        Interrupted: Ctrl-C; carries the numbers of what was read.
     """
     lens = find_lens(model)
     shown = select_layers(layers, lens.layer_count)
     length = window_length(model, window)
-    _check_text(ids, vocabulary_size(model), passage)
-    books = TextSums(ids, shown, passage)
-    try:
-        with torch.inference_mode():
-            for start, hidden in _read_windows(lens, ids, shown, length):
-                logits = lens.logits(hidden.flatten(0, 1)).view(*hidden.shape[:2], -1)  # [S, R, V]
-                books.add(start, logits)
-                if on_tokens is not None:
-                    on_tokens(books.read)
-    except KeyboardInterrupt:
-        raise TextInterrupted(books.result(lens.layer_count, length) if books.scored else None) from None
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise LayerDecodingError(
-                f"There is not enough memory to read {length:,} tokens at once; try a smaller --window or --model."
-            ) from error
-        raise
-    books.read = len(ids)  # where a window of one token ends the text, it is read and there is nothing to score
-    return books.result(lens.layer_count, length)
+    _check_text(ids, vocabulary_size(model))
+    sums = TextSums(ids, shown)
+
+    def result() -> TextMeasures | None:
+        return sums.result(lens.layer_count, length) if sums.scored else None
+
+    with keeping(result), _explaining_memory(length), torch.inference_mode():
+        for start, hidden in _read_windows(lens, ids, shown, length):
+            sums.add(start, _lens_logits(lens, hidden, shown))
+            if on_step is not None:
+                on_step(sums.read, {})
+    sums.read = len(ids)  # where a window of one token ends the text, it is read and there is nothing to score
+    return sums.result(lens.layer_count, length)
 
 
 def window_length(model: "PreTrainedModel", asked: int | None = None) -> int:
@@ -99,7 +224,7 @@ def window_length(model: "PreTrainedModel", asked: int | None = None) -> int:
     return asked
 
 
-def _check_text(ids: Sequence[int], vocabulary: int, passage: range) -> None:
+def _check_text(ids: Sequence[int], vocabulary: int, passage: range = range(1)) -> None:
     """Refuse a text with nothing to predict, ids the model has no embedding for, and a passage outside the text."""
     if len(ids) < 2:
         said = "is one token" if len(ids) else "is empty"
@@ -113,86 +238,67 @@ def _check_text(ids: Sequence[int], vocabulary: int, passage: range) -> None:
         )
 
 
+@contextmanager
+def _explaining_memory(length: int) -> Iterator[None]:
+    """Say in one sentence that a window does not fit into memory."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise LayerDecodingError(
+            f"There is not enough memory to read {length:,} tokens at once; try a smaller window or model.",
+            settings=["window", "model"],
+        ) from error
+
+
 def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int) -> Iterator[tuple[int, torch.Tensor]]:
     """(position of the first token predicted, hidden [S, R, D] of the positions before S tokens), S few at a time.
 
     The lens is checked on the first tokens, against the logits that the model itself gives after them.
     """
-    at_once = max(1, _LOGITS_AT_ONCE // (len(layers) * vocabulary_size(lens.model)))
+    at_once = _positions_at_once(lens, layers)
     check_on(lens, ids)
-    with block_outputs(lens, slice(None)) as outputs:
+    with block_outputs(lens.blocks, slice(None)) as outputs:
         for start in range(0, len(ids) - 1, length):
             piece = list(ids[start : start + length])
-            lens.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)
+            lens.blocks.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)
             for first in range(0, len(piece) - 1, at_once):
                 last = min(first + at_once, len(piece) - 1)
-                few = {layer: outputs[layer][0, first:last] for layer in {*layers, lens.layer_count}}
-                rows = stacked(few, layers).unflatten(0, (len(layers), -1))  # [R, S, D]
-                yield start + first + 1, rows.transpose(0, 1)
+                few = {layer: hidden[:, first:last] for layer, hidden in outputs.items()}
+                yield start + first + 1, _rows_of(few, layers)
 
 
 class TextSums:
-    """The sums over the tokens scored so far, and the top tokens of the passage."""
+    """The sums over the tokens scored so far."""
 
-    def __init__(self, ids: Sequence[int], layers: list[int], passage: range) -> None:
+    def __init__(self, ids: Sequence[int], layers: list[int]) -> None:
         self.ids, self.layers = ids, layers
-        self.passage = range(passage.start, min(passage.stop, len(ids)))
-        self.tops: dict[int, list[int]] = {}  # position -> [R]
-        self.sums = torch.zeros(5, len(layers), dtype=torch.float64)
+        self.measures = averaged()
+        self.sums = torch.zeros(2 + len(self.measures), len(layers), dtype=torch.float64)
         self.scored = 0
         self.read = 0
 
     def add(self, start: int, logits: torch.Tensor) -> None:
         """Take logits [S, R, V], the predictions of S tokens of the text from position `start` on."""
         end = start + len(logits)
-        likeliest = logits.argmax(-1)  # [S, R]; lowest id on ties
-        own = torch.tensor(list(self.ids[start:end]), device=logits.device)[:, None].expand_as(likeliest)
-        rows = distributions(logits, likeliest)
+        text = torch.tensor(list(self.ids[start:end]), device=logits.device)
+        rows = Distributions(logits, text_ids=text)
         columns = [
-            likeliest == likeliest[:, -1:],
-            likeliest == own,
-            rows.entropy_bits(),
-            rows.kl_to_final_bits(),
-            rows.logprob_nats(own),
+            rows.likeliest == rows.likeliest[:, -1:],
+            rows.likeliest == text[:, None],
+            *(getattr(rows, measure.field)() for measure in self.measures),
         ]
         self.sums += torch.stack([column.float() for column in columns]).cpu().double().sum(1)
         self.scored += len(logits)
         self.read = end
-        for position in range(max(start, self.passage.start), min(end, self.passage.stop)):
-            self.tops[position] = likeliest[position - start].tolist()
 
     def result(self, layer_count: int, window: int) -> TextMeasures:
-        """The means, and the passage as far as it was read."""
-        means = (self.sums / self.scored).T.tolist()  # [R][5]
-        summaries = tuple(LayerSummary(layer, *row) for layer, row in zip(self.layers, means, strict=True))
-        return TextMeasures(layer_count, len(self.ids), self.scored, window, summaries, self._passage())
-
-    def _passage(self) -> Passage:
-        shown = range(self.passage.start, min(self.passage.stop, self.read))
-        nothing: list[int | None] = [None] * len(self.layers)
-        by_position = [self.tops.get(position, nothing) for position in shown]  # [S][R]
-        rows = [
-            LayerPredictions(layer, tuple(tops[row] for tops in by_position)) for row, layer in enumerate(self.layers)
-        ]
-        return Passage(self.passage.start + 1, tuple(self.ids[position] for position in shown), tuple(rows))
-
-
-_LOGIT_ROWS = 256
-
-
-def layer_choices(model: "PreTrainedModel", prompt_ids: Sequence[int], ids: Sequence[int]) -> tuple[LensRow, ...]:
-    """For layers 1 … L: the likeliest next token before each of the T tokens of a text, [T] a layer.
-
-    Raises:
-        LayerDecodingError: the lens does not reproduce the model's own logits.
-    """
-    lens = find_lens(model)
-    read = [*prompt_ids, *ids[:-1]]
-    check_on(lens, read)
-    with torch.inference_mode(), block_outputs(lens, slice(-len(ids), None)) as outputs:
-        lens.base(input_ids=torch.tensor([read], device=device_of(model)), use_cache=False)
-        # [L · T, D]
-        hidden = stacked({layer: rows[0] for layer, rows in outputs.items()}, range(1, lens.layer_count + 1))
-        tops = torch.cat([lens.logits(rows).argmax(1) for rows in hidden.split(_LOGIT_ROWS)])
-    table = tops.view(lens.layer_count, len(ids)).tolist()
-    return tuple(LensRow(layer, tuple(row)) for layer, row in enumerate(table, 1))
+        """The means so far."""
+        means = (self.sums / self.scored).T.tolist()  # [R][2 + measures]
+        names = [measure.field for measure in self.measures]
+        summaries = tuple(
+            LayerSummary(layer, agreeing, correct, dict(zip(names, others, strict=True)))
+            for layer, (agreeing, correct, *others) in zip(self.layers, means, strict=True)
+        )
+        return TextMeasures(layer_count, len(self.ids), self.scored, self.read, window, summaries)

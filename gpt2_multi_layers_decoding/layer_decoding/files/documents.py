@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from layer_decoding.results.beam import BeamSearch, Hypothesis, ScoredText, TraceStep
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import MEASURES, averaged
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingRun
-from layer_decoding.results.text import LayerPredictions, LayerSummary, Passage, TextMeasures
+from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def greedy_document(decoding: LayerDecoding, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
-    """The greedy script's document, schema layer-decoding/greedy/1."""
+    """The greedy script's document, schema layer-decoding/greedy/1; `text_ids` where the text is not the last row."""
     return {
         **document_head("greedy", loaded, decoding.layer_count, prompt, decoding.prompt_ids, decoding.max_new_tokens),
         "context": decoding.context,
+        **({} if decoding.is_greedy else {"text_ids": decoding.text_ids}),
         "settles_at": decoding.settles_at,
         "rows": [_row(row, decoding, pieces) for row in decoding.rows],
     }
@@ -79,10 +81,7 @@ def _row(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> dict[str, An
         "tokens": pieces.of(row.ids),
         "finished": row.finished,
         "agrees": decoding.agrees(row),
-        "logprob_nats": row.logprob_nats,
-        "entropy_bits": row.entropy_bits,
-        "kl_to_final_bits": row.kl_to_final_bits,
-        "final_token_rank": row.final_token_rank,
+        **{measure.field: getattr(row, measure.field) for measure in MEASURES},
         "candidates": row.candidates
         and [
             [{"id": c.id, "token": pieces.of([c.id])[0], "probability": c.probability} for c in step]
@@ -91,8 +90,10 @@ def _row(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> dict[str, An
     }
 
 
-def beam_document(search: BeamSearch, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
-    """The beam search script's document; `trace` and `lens` only if asked for, `unrestricted` null without a rule."""
+def beam_document(
+    search: BeamSearch, prompt: str, loaded: "LoadedModel", pieces: Pieces, lens: LayerDecoding | None = None
+) -> dict[str, Any]:
+    """The beam search script's document; `trace` and `lens` (every layer along rank 1) only if asked for."""
     settings = search.settings
     document = {
         **document_head("beam", loaded, search.layer_count, prompt, search.prompt_ids, settings.max_new_tokens),
@@ -114,18 +115,14 @@ def beam_document(search: BeamSearch, prompt: str, loaded: "LoadedModel", pieces
     }
     if search.trace is not None:
         document["trace"] = [_trace_step(step) for step in search.trace]
-    if search.lens is not None:
-        best = search.hypotheses[0].ids
-        document["lens"] = [
-            {
-                "layer": row.layer,
-                "ids": row.ids,
-                "tokens": pieces.of(row.ids),
-                "agrees": [token == wanted for token, wanted in zip(row.ids, best, strict=True)],
-            }
-            for row in search.lens
-        ]
+    if lens is not None:
+        document["lens"] = _lens(lens, pieces)
     return document
+
+
+def _lens(decoding: LayerDecoding, pieces: Pieces) -> list[dict[str, Any]]:
+    """Every layer along a text that was found otherwise; `agrees` is with that text."""
+    return [{**_row(row, decoding, pieces), "agrees": decoding.correct(row)} for row in decoding.rows]
 
 
 def _scored_text(text: ScoredText, pieces: Pieces) -> dict[str, Any]:
@@ -157,14 +154,22 @@ def _trace_step(step: TraceStep) -> dict[str, Any]:
     }
 
 
-def sampling_document(run: SamplingRun, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
-    """The whole run; with layers asked for, `layers` ends with the whole model's, which stands above it too."""
-    return {
+def sampling_document(
+    run: SamplingRun, prompt: str, loaded: "LoadedModel", pieces: Pieces, lens: LayerDecoding | None = None
+) -> dict[str, Any]:
+    """The whole run; with layers asked for, `layers` ends with the whole model's, which stands above it too.
+
+    `lens`, every layer along one of the samples, only if asked for.
+    """
+    document = {
         **document_head("sampling", loaded, run.layer_count, prompt, run.prompt_ids, run.max_new_tokens),
         "seed": run.seed,
         **_samples_of_model(run.model, pieces),
         "layers": [{"layer": model.layer, **_samples_of_model(model, pieces)} for model in run.layers],
     }
+    if lens is not None:
+        document["lens"] = _lens(lens, pieces)
+    return document
 
 
 def _samples_of_model(model: ModelSamples, pieces: Pieces) -> dict[str, Any]:
@@ -193,7 +198,9 @@ def _sample(sample: Sample, pieces: Pieces) -> dict[str, Any]:
     }
 
 
-def text_document(measures: TextMeasures, source: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+def text_document(
+    measures: TextMeasures, passage: Passage, source: str, loaded: "LoadedModel", pieces: Pieces
+) -> dict[str, Any]:
     """The text script's document; `source` is the file's name, or - for stdin."""
     return {
         **document_head("text", loaded, measures.layer_count),
@@ -204,29 +211,38 @@ def text_document(measures: TextMeasures, source: str, loaded: "LoadedModel", pi
             "window": measures.window,
         },
         "layers": [summary_numbers(summary) for summary in measures.layers],
-        "passage": _passage(measures.passage, pieces),
+        "passage": _passage(passage, [summary.layer for summary in measures.layers], pieces),
     }
 
 
-def summary_numbers(summary: LayerSummary) -> dict[str, Any]:
-    return {**vars(summary), "perplexity": summary.perplexity}
+def summary_numbers(summary: LayerSummary) -> dict[str, float]:
+    """How one layer did over a text, by the names of files: shares, means, and what follows from them."""
+    return {
+        "layer": summary.layer,
+        "agreeing_share": summary.agreeing_share,
+        "correct_share": summary.correct_share,
+        **{measure.mean_field: summary.means[measure.field] for measure in averaged()},
+        "mean_logprob_nats": summary.mean_logprob_nats,
+        "perplexity": summary.perplexity,
+    }
 
 
-def _passage(passage: Passage, pieces: Pieces) -> dict[str, Any]:
+def _passage(passage: Passage, layers: Sequence[int], pieces: Pieces) -> dict[str, Any]:
     return {
         "first": passage.first,
         "ids": passage.ids,
         "tokens": pieces.of(passage.ids),
-        "rows": [_prediction_row(row, passage, pieces) for row in passage.predictions],
+        "rows": [_prediction_row(layer, passage, pieces) for layer in layers],
     }
 
 
-def _prediction_row(row: LayerPredictions, passage: Passage, pieces: Pieces) -> dict[str, Any]:
+def _prediction_row(layer: int, passage: Passage, pieces: Pieces) -> dict[str, Any]:
     """A layer's predictions, null where a window begins. Each is a token on its own: they are no running text."""
+    ids = passage.predictions(layer)
     return {
-        "layer": row.layer,
-        "ids": row.ids,
-        "tokens": [None if token is None else pieces.of([token])[0] for token in row.ids],
-        "agrees": passage.agrees(row),
-        "correct": passage.correct(row),
+        "layer": layer,
+        "ids": ids,
+        "tokens": [None if token is None else pieces.of([token])[0] for token in ids],
+        "agrees": passage.agrees(layer),
+        "correct": passage.correct(layer),
     }

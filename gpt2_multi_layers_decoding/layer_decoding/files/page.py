@@ -16,8 +16,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
-from layer_decoding.files.shading import SHADES, Measure, measures_of, percent
+from layer_decoding.files.shading import SHADES, ShadedTable, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import long_percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.spans import merge
 from layer_decoding.terminal.theme import Terminal
@@ -48,12 +49,12 @@ class Cell:
 def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], pieces: Pieces) -> str:
     """The page as a string; `head` is what `document_head` returns."""
     names = _token_names(decoding, pieces)
-    measures = measures_of(decoding)
+    measures = shaded_tables(decoding)
     style, script = _asset("page.css"), _asset("page.js")
     page = _template().render(
         decoding=decoding,
         prompt=_shown(prompt),
-        text=_shown("".join(pieces.of(decoding.final_row.ids))),
+        text=_shown("".join(pieces.of(decoding.text_ids))),
         facts=_facts(decoding, head),
         short_name=_shown(head["model"].rstrip("/").rpartition("/")[2]),
         notes=[merge(note) for note in notes(decoding, SCREEN.glyphs)],
@@ -105,7 +106,7 @@ def _columns(decoding: LayerDecoding, names: dict[int, str]) -> list[Column]:
     return [Column(step + 1, names[ids[step]] if step < len(ids) else "") for step in range(steps)]
 
 
-def _cells(decoding: LayerDecoding, names: dict[int, str], measure: Measure | None) -> list[list[Cell]]:
+def _cells(decoding: LayerDecoding, names: dict[int, str], measure: ShadedTable | None) -> list[list[Cell]]:
     """The table [R][T], shaded by a measure if there is one."""
     table = []
     for number, row in enumerate(decoding.rows):
@@ -128,7 +129,7 @@ def _settles_here(row: LayerRow, step: int, decoding: LayerDecoding) -> bool:
     return row.layer == min(other.layer for other in decoding.rows if other.layer >= decoding.settles_at[step])
 
 
-def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, Measure]) -> dict[str, Any]:
+def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, ShadedTable]) -> dict[str, Any]:
     """What the script shows: tokens by their place in one list, numbers as they are written."""
     place = {token: index for index, token in enumerate(names)}
     return {
@@ -142,7 +143,7 @@ def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, Me
             for key, measure in measures.items()
         },
         "candidates": [
-            [[[place[c.id], percent(c.probability)] for c in step] for step in row.candidates or ()]
+            [[[place[c.id], long_percent(c.probability)] for c in step] for step in row.candidates or ()]
             for row in decoding.rows
         ],
     }

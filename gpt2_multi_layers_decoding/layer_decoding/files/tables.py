@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from layer_decoding.files.documents import summary_numbers
 from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import MEASURES
 from layer_decoding.results.text import TextMeasures
 from layer_decoding.terminal.pieces import Pieces, escape
 
@@ -24,8 +25,7 @@ def text_table(measures: TextMeasures) -> str:
     return text.getvalue()
 
 
-MEASURES = ("logprob_nats", "entropy_bits", "kl_to_final_bits", "final_token_rank")
-COLUMNS = ("layer", "step", "id", "token", "agrees", *MEASURES)
+COLUMNS = ("layer", "step", "id", "token", "agrees", *(measure.field for measure in MEASURES))
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # a spreadsheet may run what begins so
 
 
@@ -53,7 +53,7 @@ def safe_for_spreadsheet(text: str) -> str:
 def _lines(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[object]]:
     for row in decoding.rows:
         agrees = decoding.agrees(row)
-        measures = [getattr(row, name) or [None] * len(row.ids) for name in MEASURES]
+        measures = [getattr(row, measure.field) or [None] * len(row.ids) for measure in MEASURES]
         for step, (token, text) in enumerate(zip(row.ids, pieces.of(row.ids), strict=True)):
             numbers = (_finite(column[step]) for column in measures)
             yield [row.layer, step + 1, token, safe_for_spreadsheet(text), str(agrees[step]).lower(), *numbers]

@@ -4,7 +4,7 @@ The cache holds each block's keys and values or, in recurrent blocks, a state.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache as remembered
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-WAYS_OUT = "use another model, such as --model mini"
+NOT_READ_ON = "{model} cannot be read on from a cache ({error}); use another model, such as mini."
 
 
 def new_cache(model: "PreTrainedModel") -> "DynamicCache | None":
@@ -59,7 +59,9 @@ def repeat_rows(cache: Any, rows: int) -> None:
 def check_cached(model: "PreTrainedModel") -> None:
     """Refuse a model that keeps nothing of what it has read."""
     if "past_key_values" not in _parameters(type(model).forward):
-        raise LayerDecodingError(f"{type(model).__name__} has no cache to read on from; {WAYS_OUT}.")
+        raise LayerDecodingError(
+            f"{type(model).__name__} has no cache to read on from; use another model, such as mini.", settings=["model"]
+        )
 
 
 def check_copyable(model: "PreTrainedModel") -> None:
@@ -69,7 +71,8 @@ def check_copyable(model: "PreTrainedModel") -> None:
     if kept:
         raise LayerDecodingError(
             f"The blocks of {type(model).__name__} keep their state to themselves ({min(kept)}), so it cannot be copied"
-            f" for several texts; {WAYS_OUT}."
+            " for several texts; use another model, such as mini.",
+            settings=["model"],
         )
 
 
@@ -83,17 +86,18 @@ def check_separable(model: "PreTrainedModel") -> None:
 
 
 @contextmanager
-def refusing(model: "PreTrainedModel", what: str, ways_out: str = WAYS_OUT) -> Iterator[None]:
+def refusing(model: "PreTrainedModel", sentence: str, settings: Sequence[str] = ("model",)) -> Iterator[None]:
     """Turn what an architecture trips over, where it is tried for the first time, into a refusal of it.
 
+    `sentence` says so, with `{model}` for the class of the model and `{error}` for the type of what it raised.
+
     Raises:
-        LayerDecodingError: with the type of error.
+        LayerDecodingError: that sentence.
     """
     try:
         yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
-        raise LayerDecodingError(
-            f"{type(model).__name__} cannot {what} ({type(error).__name__}); {ways_out}."
-        ) from error
+        said = sentence.format(model=type(model).__name__, error=type(error).__name__)
+        raise LayerDecodingError(said, settings=settings) from error

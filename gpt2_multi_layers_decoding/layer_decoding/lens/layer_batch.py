@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from layer_decoding.lens.lens import Lens, hidden_input, hidden_output
+from layer_decoding.lens.blocks import Blocks, hidden_input, hidden_output
 from layer_decoding.models.sizes import text_config
 
 
 @contextmanager
-def leaving_rows(lens: Lens, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
+def leaving_rows(blocks: Blocks, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
     """While open, a forward pass takes a batch of one row a layer (ascending) and lets each leave after its block.
 
     Yields {layer: hidden [1, D]}, the last position of each row as its layer's block left it. The base model itself
@@ -24,9 +24,9 @@ def leaving_rows(lens: Lens, layers: list[int]) -> Iterator[dict[int, torch.Tens
     reach it.
     """
     left: dict[int, torch.Tensor] = {}
-    heads = _head_count(lens)
+    heads = _head_count(blocks)
     handles = []
-    for layer, block in enumerate(lens.blocks, 1):
+    for layer, block in enumerate(blocks.modules, 1):
         rows = _Rows(len(layers), sum(row >= layer for row in layers), heads)
         handles.append(block.register_forward_pre_hook(_cut_inputs(rows, left), with_kwargs=True))
         if layer in layers:
@@ -64,10 +64,10 @@ class _Rows:
         return value
 
 
-def _head_count(lens: Lens) -> int:
+def _head_count(blocks: Blocks) -> int:
     """Attention heads, 0 where their number differs from block to block."""
     try:
-        return int(getattr(text_config(lens.model.config), "num_attention_heads", None) or 0)
+        return int(getattr(text_config(blocks.model.config), "num_attention_heads", None) or 0)
     except (ValueError, RuntimeError):
         return 0
 

@@ -3,86 +3,101 @@
     logprob_nats       log p_k(own token)
     entropy_bits       - Σ p_k log2 p_k
     kl_to_final_bits   KL(final ‖ layer) = Σ p_L log2(p_L / p_k)
-    rank of a token    1 + tokens more likely + equally likely ones with a lower id
+    final_token_rank   1 + tokens more likely than the last row's + equally likely ones with a lower id
+    surprise_bits      - log2 p_k(the text's own token)
 
-Rows are shifted by their maximum and exponentiated once; entropy and KL are then sums over what lies in cache.
+Each is a method named as its field. Rows are shifted by their maximum and exponentiated once; entropy and KL are then
+sums over what lies in cache.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 
-@dataclass(frozen=True)
-class StepMeasures:
-    """One step's numbers, a row each; on the CPU."""
-
-    logprob_nats: torch.Tensor  # [R]
-    entropy_bits: torch.Tensor  # [R]
-    kl_to_final_bits: torch.Tensor | None  # [R]
-    final_token_rank: torch.Tensor | None  # [R]
-    candidate_ids: torch.Tensor  # [R, K]
-    candidate_probabilities: torch.Tensor  # [R, K]
-    tracked_probabilities: torch.Tensor  # [R, N]
-    tracked_ranks: torch.Tensor  # [R, N]
-
-
-@dataclass(frozen=True)
 class Distributions:
-    """Next-token distributions of rows of logits [..., R, V]: log p = shifted - log_totals, p = weights / totals."""
+    """Next-token distributions of logits, float32 [..., R, V], the last layer's in the last row; numbers [..., R].
 
-    shifted: torch.Tensor  # [..., R, V]; each row's maximum is 0, so that exp cannot overflow
-    weights: torch.Tensor  # [..., R, V]
-    totals: torch.Tensor  # [..., R]
-    log_totals: torch.Tensor  # [..., R]; - log p of the likeliest token
+    `likeliest` [..., R] are each row's own tokens, `text_ids` [...] the tokens that come next in the text (None: the
+    last row's own). With p = weights / totals, log p = shifted - log totals.
+    """
+
+    def __init__(
+        self, logits: torch.Tensor, likeliest: torch.Tensor | None = None, text_ids: torch.Tensor | None = None
+    ) -> None:
+        self.logits = logits
+        self.likeliest = logits.argmax(-1) if likeliest is None else likeliest  # lowest id on ties
+        self.text_ids = self.likeliest[..., -1] if text_ids is None else text_ids
+        # Each row's maximum becomes 0, so that exp cannot overflow.
+        self.shifted = logits - logits.gather(-1, self.likeliest[..., None])
+        self.weights = self.shifted.exp()
+        self.totals = self.weights.sum(-1)
+        self.log_totals = self.totals.log()
+
+    def logprob_nats(self) -> torch.Tensor:
+        """log p of each row's own token, which is shifted to 0."""
+        return -self.log_totals
 
     def entropy_bits(self) -> torch.Tensor:
-        """How undecided each row is: [..., R]."""
+        """How undecided each row is."""
         nats: torch.Tensor = self.log_totals - torch.linalg.vecdot(self.weights, self.shifted) / self.totals
         return (nats / math.log(2)).clamp_min(0)
 
     def kl_to_final_bits(self) -> torch.Tensor:
-        """KL(last of the R rows ‖ row) of rows that predict the same token: [..., R], exactly 0 for the last."""
+        """KL(last of the R rows ‖ row), exactly 0 for the last."""
         final_probabilities = self.weights[..., -1, :] / self.totals[..., -1:]
         cross_nats = self.log_totals - (self.shifted @ final_probabilities[..., None])[..., 0]  # - Σ p_L log p_k
         return ((cross_nats - cross_nats[..., -1:]) / math.log(2)).clamp_min(0)
 
-    def logprob_nats(self, ids: torch.Tensor) -> torch.Tensor:
-        """log p of one token a row, ids [..., R]: [..., R]."""
-        return self.shifted.gather(-1, ids[..., None])[..., 0] - self.log_totals
+    def final_token_rank(self) -> torch.Tensor:
+        """Each row's rank of the last row's token."""
+        steps = self.logits.reshape(-1, *self.logits.shape[-2:])
+        tokens = self.likeliest[..., -1].reshape(-1, 1)
+        found = [ranks(rows, token)[:, 0] for rows, token in zip(steps, tokens, strict=True)]
+        return torch.stack(found).view(self.likeliest.shape)
+
+    def surprise_bits(self) -> torch.Tensor:
+        """How little each row expects the text's own token."""
+        own = self.text_ids[..., None, None].expand(*self.likeliest.shape, 1)
+        return (self.log_totals - self.shifted.gather(-1, own)[..., 0]) / math.log(2)
 
     def probabilities(self, ids: torch.Tensor) -> torch.Tensor:
         """The probabilities of tokens, ids [..., R, N]: [..., R, N]."""
         return self.weights.gather(-1, ids) / self.totals[..., None]
 
 
-def distributions(logits: torch.Tensor, likeliest: torch.Tensor) -> Distributions:
-    """The distributions of logits, float32 [..., R, V], of which `likeliest` [..., R] are the largest."""
-    shifted = logits - logits.gather(-1, likeliest[..., None])
-    weights = shifted.exp()
-    totals = weights.sum(-1)
-    return Distributions(shifted, weights, totals, totals.log())
+@dataclass(frozen=True)
+class StepMeasures:
+    """One step's numbers, a row each; on the CPU. `columns` are {field: [R]}."""
+
+    columns: dict[str, torch.Tensor]
+    candidate_ids: torch.Tensor  # [R, K]
+    candidate_probabilities: torch.Tensor  # [R, K]
+    tracked_probabilities: torch.Tensor  # [R, N]
+    tracked_ranks: torch.Tensor  # [R, N]
 
 
-def measure(logits: torch.Tensor, *, final: bool, candidates: int, track: tuple[int, ...]) -> StepMeasures:
+def measure(
+    logits: torch.Tensor,
+    fields: Sequence[str],
+    *,
+    candidates: int,
+    track: Sequence[int] = (),
+    text_id: int | None = None,
+) -> StepMeasures:
     """Measure one step's logits, float32 [R, V], the last layer's in the last row.
 
-    `final` tells whether all rows predict the same next token, so that KL and rank against the last row mean
-    something; `candidates` is K, `track` the N ids whose probabilities and ranks are wanted.
+    `fields` are the measures wanted, by the names of their methods; `candidates` is K, `track` the N ids whose
+    probabilities and ranks are wanted, `text_id` the token that comes next in the text, None for the last row's.
     """
     likeliest = top_candidates(logits, candidates)  # [R, K]
-    rows = distributions(logits, likeliest[:, 0])
-    kl_bits = rank = None
-    if final:
-        kl_bits = rows.kl_to_final_bits().cpu()
-        rank = ranks(logits, likeliest[-1, :1])[:, 0].cpu()
-    track_ids = torch.tensor(track, dtype=torch.long, device=logits.device)
+    text = None if text_id is None else torch.tensor(text_id, device=logits.device)
+    rows = Distributions(logits, likeliest[:, 0], text)
+    track_ids = torch.tensor(list(track), dtype=torch.long, device=logits.device)
     return StepMeasures(
-        logprob_nats=-rows.log_totals.cpu(),
-        entropy_bits=rows.entropy_bits().cpu(),
-        kl_to_final_bits=kl_bits,
-        final_token_rank=rank,
+        columns={field: getattr(rows, field)().cpu() for field in fields},
         candidate_ids=likeliest.cpu(),
         candidate_probabilities=rows.probabilities(likeliest).cpu(),
         tracked_probabilities=rows.probabilities(track_ids.expand(len(logits), -1)).cpu(),

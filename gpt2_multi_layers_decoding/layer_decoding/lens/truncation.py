@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import UsageError
+from layer_decoding.lens.blocks import block_outputs
 from layer_decoding.lens.cache import check_copyable, check_separable, new_cache, read_on, refusing
-from layer_decoding.lens.lens import Lens, block_outputs, check_near, find_lens
+from layer_decoding.lens.lens import Lens, check_near, find_lens
 from layer_decoding.lens.sharing import with_modules
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import text_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+CANNOT_BE_CUT = "{model} cannot be cut after one of its blocks ({error}); use another model, such as mini."
 
 
 def truncate(model: "PreTrainedModel", layer: int) -> "PreTrainedModel":
@@ -31,7 +34,7 @@ def truncate(model: "PreTrainedModel", layer: int) -> "PreTrainedModel":
         raise UsageError(f"Cannot cut after layer {layer}; this model has layers 1 to {lens.layer_count}.")
     check_copyable(model)
     check_separable(model)
-    cut = with_modules(model, {lens.blocks_path: torch.nn.ModuleList(lens.blocks[:layer])})
+    cut = with_modules(model, {lens.blocks.path: torch.nn.ModuleList(lens.blocks.modules[:layer])})
     _shorten(cut, model.config, lens, layer)
     cut.generation_config = copy.deepcopy(model.generation_config)
     if layer:
@@ -48,7 +51,7 @@ def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> Non
             setattr(text, name, value[:layer])
     text.num_hidden_layers = layer
     above: Any = cut
-    for part in lens.blocks_path.split("."):
+    for part in lens.blocks.path.split("."):
         if getattr(above, "config", None) is not None:
             above.config = shorter if above.config is config else text
         above = above._modules[part]
@@ -57,10 +60,10 @@ def _shorten(cut: "PreTrainedModel", config: Any, lens: Lens, layer: int) -> Non
 def _check_cut(lens: Lens, cut: "PreTrainedModel", layer: int) -> None:
     """Compare the cut model, reading two tokens one by one, with the lens on block k of the whole one."""
     tokens = torch.zeros(1, 2, dtype=torch.long, device=device_of(lens.model))
-    with torch.inference_mode(), refusing(lens.model, "be cut after one of its blocks"):
-        with block_outputs(lens) as outputs:
-            lens.base(input_ids=tokens, use_cache=False)
+    with torch.inference_mode(), refusing(lens.model, CANNOT_BE_CUT):
+        with block_outputs(lens.blocks) as outputs:
+            lens.blocks.base(input_ids=tokens, use_cache=False)
         cache = new_cache(cut)
         for token in tokens.split(1, dim=1):
             logits = read_on(cut, token, cache).logits[:, -1]
-        check_near(lens, lens.logits(outputs[layer]), logits, f"cut after block {layer}")
+        check_near(lens, lens.logits(outputs[layer], [layer]), logits, f"cut after block {layer}")

@@ -47,6 +47,12 @@ class BeamSettings:
         """The length-normalised score, as the library ranks by it."""
         return float(logprob_nats / length**self.length_penalty)
 
+    def steps(self, other_layers: int = 0) -> int:
+        """How many steps the searches of a run may take: its own, greedy, those on other layers, one without rule."""
+        one_beam, rule = self.num_beams == 1, self.no_repeat_ngram_size > 0
+        each = 2 if rule or not one_beam else 1  # the search itself, and greedy decoding where it is another
+        return (each * (1 + other_layers) + (rule and not one_beam)) * self.max_new_tokens
+
     def as_greedy(self) -> "BeamSettings":
         """The same number of tokens, each the likeliest, without any rule."""
         return BeamSettings(self.max_new_tokens, num_beams=1, num_return_sequences=1)
@@ -118,14 +124,6 @@ class LayerSearch:
 
 
 @dataclass(frozen=True)
-class LensRow:
-    """A layer's likeliest next token at each step of the best hypothesis: `ids` [T]."""
-
-    layer: int
-    ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class BeamSearch:
     """All that was found; what was not asked for, or not reached before an interruption, is empty or None.
 
@@ -141,5 +139,4 @@ class BeamSearch:
     unrestricted: Hypothesis | None = None
     layers: tuple[LayerSearch, ...] = ()
     trace: tuple[TraceStep, ...] | None = None
-    lens: tuple[LensRow, ...] | None = None
     interrupted: bool = False

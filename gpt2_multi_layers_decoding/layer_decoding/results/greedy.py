@@ -1,4 +1,4 @@
-"""What decoding returns: frozen dataclasses of plain Python values, no text and no torch.
+"""Every layer along one text: frozen dataclasses of plain Python values, no strings of the tokenizer and no torch.
 
 Rendering and JSON take these and the tokenizer; a stored result renders the same on any machine.
 """
@@ -22,7 +22,7 @@ class LayerRow:
     """What one layer would have said: every list has one entry a generated token (T).
 
     `ids` includes the end-of-text that ended the row, if one did (`finished`). A measure that was not
-    asked for, or that own context cannot know, is None.
+    asked for, or that own context cannot know, is None. `measures` tells what each is.
     """
 
     layer: int
@@ -32,14 +32,20 @@ class LayerRow:
     entropy_bits: tuple[float, ...] | None = None
     kl_to_final_bits: tuple[float, ...] | None = None
     final_token_rank: tuple[int, ...] | None = None
+    surprise_bits: tuple[float, ...] | None = None
     candidates: tuple[tuple[Candidate, ...], ...] | None = None  # [T][K]
     tracked_probabilities: tuple[tuple[float, ...], ...] | None = None  # [T][N]
     tracked_ranks: tuple[tuple[int, ...], ...] | None = None  # [T][N]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerDecoding:
-    """The greedy decoding of every layer asked for: `rows` in ascending order, the last layer's last."""
+    """What every layer asked for says along a text: `rows` in ascending order, the last layer's last.
+
+    `text_ids` is that text: the token at place t is the one that the rows had read up to there predict at step t.
+    Greedy decoding reads along the text that the last layer writes; a beam, a sample or a given passage is read
+    along as it stands, and the last layer may well have preferred another token.
+    """
 
     context: Context
     layer_count: int
@@ -48,16 +54,39 @@ class LayerDecoding:
     rows: tuple[LayerRow, ...]
     settles_at: tuple[int, ...] | None  # [T]: layer from which on the choice stays; None in own context
     tracked_ids: tuple[int, ...] = ()
+    text_ids: tuple[int, ...] = ()  # [T]; the last layer's own tokens where no text is given
+
+    def __post_init__(self) -> None:
+        if not self.text_ids:
+            object.__setattr__(self, "text_ids", self.final_row.ids)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(str(row.layer) for row in self.rows[:-1][:3])
+        named = f"{layers}, … {self.final_row.layer}" if len(self.rows) > 4 else f"{layers}, {self.final_row.layer}"
+        return f"<LayerDecoding: {self.context} context, layers {named.strip(', ')}, {len(self.text_ids)} tokens>"
 
     @property
     def final_row(self) -> LayerRow:
         """The last layer's row: the model itself."""
         return self.rows[-1]
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the text is what the last layer itself says at every step."""
+        return self.text_ids == self.final_row.ids
+
+    def leaders(self, step: int) -> list[int]:
+        """The tokens on top at any layer at a step, from 1, in the order of the layers, and the text's own."""
+        return list(dict.fromkeys([*(row.ids[step - 1] for row in self.rows), self.text_ids[step - 1]]))
+
     def agrees(self, row: LayerRow) -> tuple[bool, ...]:
         """Whether each of a row's tokens is the last layer's token at the same step: [T of that row]."""
         final = self.final_row.ids
         return tuple(t < len(final) and token == final[t] for t, token in enumerate(row.ids))
+
+    def correct(self, row: LayerRow) -> tuple[bool, ...]:
+        """Whether each of a row's tokens is the text's own: [T of that row]."""
+        return tuple(t < len(self.text_ids) and token == self.text_ids[t] for t, token in enumerate(row.ids))
 
 
 def partial_decoding(

@@ -103,11 +103,15 @@ class Curves:
 
 @dataclass(frozen=True)
 class ModelSamples:
-    """All that was drawn from one model, the whole one or one cut off after `layer`; greedy is the yardstick."""
+    """All that was drawn from one model, the whole one or one cut off after `layer`; greedy is the yardstick.
+
+    `distributions`, if asked for, are those after the prompt, greedy's first.
+    """
 
     layer: int
     greedy: Sample
     samplings: tuple[Sampling, ...]
+    distributions: tuple[Distribution, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,3 +127,22 @@ class SamplingRun:
     seed: int
     model: ModelSamples
     layers: tuple[ModelSamples, ...] = ()
+
+
+class SamplingListener:
+    """Told of a run of several settings as it goes; this one does not care."""
+
+    def on_start(self) -> None:
+        """The prompt has been read, and nothing stands in the way."""
+
+    def on_model(self, layer: int) -> None:
+        """A model comes next: the one cut off after a layer, or the whole one."""
+
+    def on_step(self, step: int, newest: dict[int, int]) -> None:
+        """A step of a setting's samples, from 1."""
+
+    def on_samples(self, sampling: Sampling) -> None:
+        """All samples of a setting, or after Ctrl-C what there is of them; a model's greedy text comes first."""
+
+    def on_done(self, model: ModelSamples) -> None:
+        """All that was drawn from a model."""

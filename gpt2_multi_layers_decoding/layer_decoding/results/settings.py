@@ -7,11 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
 
 from layer_decoding.errors import UsageError
 
-Number = TypeVar("Number", int, float)
 MAX_RUNS = 100  # settings × models; more blocks than that nobody reads
 
 
@@ -89,38 +87,6 @@ def combinations(
     return tuple(Setting(t, k, p, m) for t, k, p, m in product(ts, ks, ps, ms))
 
 
-def parse_values(text: str, name: str, kind: type[Number]) -> list[Number]:
-    """An option's comma list for one field of a Setting, each value checked.
-
-    >>> parse_values("0.5,1", "temperature", float)
-    [0.5, 1.0]
-
-    Raises:
-        UsageError: what is no number, or one that cannot be meant.
-    """
-    option = name.replace("_", "-")
-    numbers = []
-    for part in text.split(","):
-        try:
-            number = kind(part)
-        except ValueError:
-            noun, example = ("whole number", "0,50") if kind is int else ("number", "0.5,1")
-            wrong = f"{part.strip()[:40]!r} in --{option} is not a {noun}"
-            raise UsageError(f"{wrong}; give {noun}s such as {example}.") from None
-        values: dict[str, Any] = {name: number}
-        Setting(**values)  # checks it
-        numbers.append(number)
-    return numbers
-
-
-def parse_seed(text: str) -> int:
-    """The value of --seed; any whole number. Raises UsageError for what is none."""
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"The seed {text[:40]!r} is not a whole number; give one such as 0.") from None
-
-
 def check_runs(settings: int, models: int = 1) -> None:
     """Refuse more runs than MAX_RUNS, a run being one setting on one model."""
     runs = settings * models
@@ -130,7 +96,8 @@ def check_runs(settings: int, models: int = 1) -> None:
         raise UsageError(f"These values combine to {runs:,} runs; give fewer, for at most {MAX_RUNS} runs.")
     raise UsageError(
         f"{settings:,} settings on {models} models make {runs:,} runs; "
-        f"give fewer values or fewer --layers, for at most {MAX_RUNS} runs."
+        f"give fewer values or fewer layers, for at most {MAX_RUNS} runs.",
+        settings=["layers"],
     )
 
 

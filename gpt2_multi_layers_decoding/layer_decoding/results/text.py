@@ -1,7 +1,10 @@
 """What reading a given text returns: frozen dataclasses of plain Python values, no text and no torch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from layer_decoding.results.greedy import LayerDecoding
 
 
 @dataclass(frozen=True)
@@ -11,9 +14,12 @@ class LayerSummary:
     layer: int
     agreeing_share: float  # its top token is the last layer's
     correct_share: float  # its top token is the text's own
-    mean_entropy_bits: float
-    mean_kl_to_final_bits: float
-    mean_logprob_nats: float  # of the text's own tokens
+    means: Mapping[str, float]  # {field of a measure that averages: its mean}
+
+    @property
+    def mean_logprob_nats(self) -> float:
+        """Of the text's own tokens."""
+        return -self.means["surprise_bits"] * math.log(2)
 
     @property
     def perplexity(self) -> float:
@@ -25,51 +31,57 @@ class LayerSummary:
 
 
 @dataclass(frozen=True)
-class LayerPredictions:
-    """One layer's top token for each token of a passage; None where a window begins and nothing was read before."""
-
-    layer: int
-    ids: tuple[int | None, ...]
-
-
-@dataclass(frozen=True)
 class Passage:
-    """Neighbouring tokens of a text, and what each layer predicted in the place of each.
+    """Neighbouring tokens of a text, and what every layer said in the place of each.
 
-    `first` is the number of the first token, counted from 1. Of a text whose reading was interrupted it holds
-    what had been read.
+    `first` is the number of the first token, counted from 1. `stretches` are the parts that lie in one window, each
+    with the place in `ids` at which it begins: the first token of a window is read but not predicted, and in none.
     """
 
     first: int
     ids: tuple[int, ...]
-    predictions: tuple[LayerPredictions, ...]  # layers ascending, the last layer's last
+    stretches: tuple[tuple[int, LayerDecoding], ...]
 
     @property
-    def final(self) -> LayerPredictions:
-        """The last layer's predictions: the model's own."""
-        return self.predictions[-1]
+    def layers(self) -> tuple[int, ...]:
+        """The layers read, ascending, the last layer last; none where there is nothing to predict."""
+        return tuple(row.layer for row in self.stretches[0][1].rows) if self.stretches else ()
 
-    def agrees(self, row: LayerPredictions) -> tuple[bool | None, ...]:
-        """Whether each prediction is the last layer's: None where there is none."""
-        return tuple(
-            None if token is None else token == final for token, final in zip(row.ids, self.final.ids, strict=True)
-        )
+    def predictions(self, layer: int) -> list[int | None]:
+        """A layer's token in the place of each: [ids], None where a window begins."""
+        placed: list[int | None] = [None] * len(self.ids)
+        for start, decoding in self.stretches:
+            row = next(row for row in decoding.rows if row.layer == layer)
+            placed[start : start + len(row.ids)] = row.ids
+        return placed
 
-    def correct(self, row: LayerPredictions) -> tuple[bool | None, ...]:
-        """Whether each prediction is the text's own token: None where there is none."""
-        return tuple(None if token is None else token == own for token, own in zip(row.ids, self.ids, strict=True))
+    def agrees(self, layer: int) -> list[bool | None]:
+        """Whether each prediction is the last layer's."""
+        finals = self.predictions(self.layers[-1] if self.layers else layer)
+        return [
+            None if token is None else token == final
+            for token, final in zip(self.predictions(layer), finals, strict=True)
+        ]
+
+    def correct(self, layer: int) -> list[bool | None]:
+        """Whether each prediction is the text's own token."""
+        return [
+            None if token is None else token == own
+            for token, own in zip(self.predictions(layer), self.ids, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class TextMeasures:
     """A text read by every layer, in disjoint windows that each score their tokens from the second on.
 
-    `token_count` is the length of the whole text; `scored_count` is the number of tokens that the means are over.
+    `token_count` is the length of the whole text; `scored_count` is the number of tokens that the means are over, and
+    `read_count` how far the text was read, which is all of it unless reading was interrupted.
     """
 
     layer_count: int
     token_count: int
     scored_count: int
+    read_count: int
     window: int  # tokens in each window; the last may be shorter
     layers: tuple[LayerSummary, ...]  # ascending, the last layer's last
-    passage: Passage

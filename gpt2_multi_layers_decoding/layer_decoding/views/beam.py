@@ -6,22 +6,19 @@ What is not in rank 1's text, in the same order, is painted as differing: an ins
 import math
 from dataclasses import dataclass
 
-from wcwidth import width
-
 from layer_decoding.results.beam import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText
 from layer_decoding.terminal.alignment import common_positions
 from layer_decoding.terminal.columns import (
     Column,
     beside,
     heading,
-    labelled,
     prompt_lines,
     prose,
     side_by_side,
     wrapped,
 )
 from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.spans import Span, pad, token_spans
+from layer_decoding.terminal.spans import Span, token_spans
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.beam_tree import render_trace
 
@@ -35,8 +32,6 @@ def render_search(search: BeamSearch, prompt: str, pieces: Pieces, terminal: Ter
         lines += prose(note, terminal)
     if search.trace is not None:
         lines += ["", *render_trace(search, pieces, terminal)]
-    if search.lens is not None:
-        lines += ["", *render_lens(search, pieces, terminal)]
     return lines
 
 
@@ -189,38 +184,3 @@ def _times(nats: float) -> str:
         return f"e**{nats:.0f} times"
     factor = math.exp(nats)
     return f"{factor:.2f} times" if factor < 100 else f"{factor:,.0f} times" if factor < 1e6 else f"{factor:.1e} times"
-
-
-# ---------------------------------------------------------------- the lens
-def render_lens(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[str]:
-    """Each layer's likeliest token along rank 1, a row a layer, and rank 1 itself under them."""
-    best, rows = search.hypotheses[0].ids, search.lens or ()
-    cells = width(f"Layer {search.layer_count}:")
-    lines = []
-    for row in rows:
-        same = [token == wanted for token, wanted in zip(row.ids, best, strict=True)]
-        count = Span(f"  {sum(same)}/{len(best)}", "note", glued=True)
-        spans = [*token_spans(pieces.of(row.ids), same, terminal), count]
-        lines += labelled(pad(f"Layer {row.layer}:", cells), spans, terminal)
-    whole = token_spans(pieces.of(best), [True] * len(best), terminal)
-    lines += [*labelled(pad("Rank 1:", cells), whole, terminal), ""]
-    for note in lens_notes(search):
-        lines += prose(note, terminal)
-    return lines
-
-
-def lens_notes(search: BeamSearch) -> list[list[Span]]:
-    """How to read the lens along a beam."""
-    return [
-        [
-            Span("Each row is what its layer would have said next, at each step of rank 1's text. Tokens marked "),
-            Span("so", "differs"),
-            Span(" are not the ones rank 1 has there."),
-        ],
-        [
-            Span(
-                f"Even layer {search.layer_count} can be marked: a beam may pass over the likeliest next token and be"
-                " repaid later, which greedy decoding never does."
-            )
-        ],
-    ]

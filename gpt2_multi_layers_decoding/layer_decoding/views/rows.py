@@ -32,7 +32,17 @@ def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: 
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
+    if not decoding.is_greedy:
+        lines += labelled(pad("Text:", label_cells), text_spans(decoding, pieces, terminal), terminal)
     return lines
+
+
+def text_spans(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
+    """The text that the rows are read along, as a row: marked where the last layer would have said something else."""
+    final = decoding.final_row
+    same = [token == said for token, said in zip(decoding.text_ids, final.ids, strict=True)]
+    spans = token_spans(pieces.of(decoding.text_ids), same, terminal)
+    return [*spans, Span(f"  {sum(same)}/{len(same)}", "note", glued=True)]
 
 
 def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
@@ -68,12 +78,17 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
             [Span("A row leaves that text at "), leaves, Span(".")],
         ]
     lines = [
-        [Span(f"Each row is what its layer would have said at every step of layer {last}'s text.")],
+        [Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}.")],
         [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
     ]
     if decoding.settles_at:
         lines.append([Span(settling(decoding.settles_at, glyphs))])
     return lines
+
+
+def whose_text(decoding: LayerDecoding) -> str:
+    """What the text that the rows are read along is called in a legend."""
+    return f"layer {decoding.layer_count}'s text" if decoding.is_greedy else "the text"
 
 
 def settling(settles_at: Sequence[int], glyphs: Glyphs) -> str:

@@ -8,8 +8,8 @@ from wcwidth import width
 
 from layer_decoding.errors import UsageError
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import percent
 from layer_decoding.terminal.columns import Column, panels, prompt_lines, prose, table
-from layer_decoding.terminal.numbers import percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten, shorten_left
 from layer_decoding.terminal.theme import CHOSEN, Terminal
@@ -28,7 +28,6 @@ class _Step:
 
     text: str
     candidates: tuple[tuple[str, str, bool], ...]
-    rank: str
 
 
 def render_steps(
@@ -52,28 +51,34 @@ def render_steps(
     return lines
 
 
-def likelihood(row: LayerRow) -> str:
-    """The log-probability that a row's layer gives to the whole text that it wrote."""
+def likelihood(row: LayerRow, decoding: LayerDecoding) -> str:
+    """The log-probability that a row's layer gives to the whole text: the one it wrote, or the one it read."""
     logprobs = row.logprob_nats or ()
+    whose = "tokens it wrote"
+    if decoding.context == "shared" and not decoding.is_greedy:
+        logprobs, whose = tuple(-bits * math.log(2) for bits in row.surprise_bits or ()), "tokens of the text"
     total = math.fsum(logprobs)
     perplexity = math.exp(-total / len(logprobs))
     return (
-        f"Layer {row.layer} gives the {len(logprobs)} tokens it wrote a log-probability of {total:.3f} nats in all:"
+        f"Layer {row.layer} gives the {len(logprobs)} {whose} a log-probability of {total:.3f} nats in all:"
         f" perplexity {perplexity:.2f}."
     )
 
 
 class _StepTable:
-    """The steps of one layer in columns: a number, the text, the candidates, the rank of what was chosen."""
+    """The steps of one layer in columns: a number, the text, the candidates, and what it makes of the text's token.
+
+    That is its rank, where the text is the last layer's, else its probability.
+    """
 
     def __init__(self, row: LayerRow, decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> None:
         self.row, self.terminal = row, terminal
-        self.chosen = row.ids if decoding.context == "own" else decoding.final_row.ids
-        self.ranks = row.final_token_rank if row is not decoding.final_row else None
+        self.chosen = row.ids if decoding.context == "own" else decoding.text_ids
+        self.last_head, self.last = _last_column(row, decoding)
         self.steps = self._steps(prompt, pieces)
         self.longest = max([_LEAST_TEXT, *(width(step.text) for step in self.steps)])
         self.number_cells = len(str(len(self.steps)))
-        self.after = [self._rank_column()] if self.ranks else []
+        self.after = [self._last_column()] if self.last else []
         self.candidates = [self._candidate_column(place, _MOST_TOKEN) for place in range(len(self.steps[0].candidates))]
 
     def least_width(self) -> int:
@@ -123,9 +128,8 @@ class _StepTable:
             lines.append([Span(text, "chosen" if is_chosen else "plain")])
         return Column(lines, _GAP)
 
-    def _rank_column(self) -> Column:
-        """The rank of what was chosen, in this layer's order."""
-        return Column([[Span("rank")], *([Span(step.rank)] for step in self.steps)], _GAP, right=True)
+    def _last_column(self) -> Column:
+        return Column([[Span(self.last_head)], *([Span(text)] for text in self.last)], _GAP, right=True)
 
     def _steps(self, prompt: str, pieces: Pieces) -> list[_Step]:
         written = pieces.of(self.chosen)
@@ -135,19 +139,30 @@ class _StepTable:
             chances = [percent(candidate.probability) for candidate in candidates]
             is_chosen = [candidate.id == self.chosen[number] for candidate in candidates]
             text = shown(prompt + "".join(written[:number]), self.terminal)
-            rank = str(self.ranks[number]) if self.ranks else ""
-            steps.append(_Step(text, tuple(zip(tokens, chances, is_chosen, strict=True)), rank))
+            steps.append(_Step(text, tuple(zip(tokens, chances, is_chosen, strict=True))))
         return steps
+
+
+def _last_column(row: LayerRow, decoding: LayerDecoding) -> tuple[str, list[str]]:
+    """The head and the texts of what a layer makes of the text's own token; nothing where its first candidate is it."""
+    if decoding.context == "shared" and not decoding.is_greedy:
+        return "text", [percent(2**-bits) for bits in row.surprise_bits or ()]
+    ranks = () if row is decoding.final_row else row.final_token_rank or ()
+    return "rank", [str(rank) for rank in ranks]
 
 
 def _notes(decoding: LayerDecoding, rows: Sequence[LayerRow]) -> list[str]:
     """The legend, and how likely each whole text is."""
     candidates = "The likeliest next tokens after each text, #1 first, with their probabilities"
     if decoding.context == "own":
-        return [f"{candidates}; {CHOSEN} is the one written, to each layer's own text.", *map(likelihood, rows)]
+        said = [likelihood(row, decoding) for row in rows]
+        return [f"{candidates}; {CHOSEN} is the one written, to each layer's own text.", *said]
+    if not decoding.is_greedy:
+        note = f"{candidates}; {CHOSEN} is the text's own, whose probability stands under text."
+        return [note, *(likelihood(row, decoding) for row in rows)]
     chosen = f"{CHOSEN} is the one that layer {decoding.layer_count} chose"
     ranked = any(row is not decoding.final_row for row in rows)
     return [
         f"{candidates}; {chosen}" + (", rank its place in this layer's order." if ranked else "."),
-        likelihood(decoding.final_row),
+        likelihood(decoding.final_row, decoding),
     ]

@@ -3,45 +3,28 @@
 A cell is the layer's likeliest token or one number of the layer, shaded by that token's probability.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Literal
 
 from wcwidth import width
 
 from layer_decoding.errors import UsageError
-from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import BY_OPTION, Measure
 from layer_decoding.terminal.columns import Column, even_panels, prompt_lines, prose, table
-from layer_decoding.terminal.numbers import bits, percent
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.shades import CHANCE_ROLES, chance_legend, chance_level, chance_mark
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
 from layer_decoding.terminal.theme import CHOSEN, Terminal
-from layer_decoding.views.rows import compare, settling
+from layer_decoding.views.rows import compare, settling, whose_text
 
-Measure = Literal["probability", "entropy", "kl", "rank"]
 Place = Callable[[str, int], str]  # a text in so many cells
 _LABEL = "Layer"
 _FRAME = 2  # cells beside a cell's text: the mark that stands in for its shade, and the star
 _MOST_TOKEN = 16  # cells: a longer token is shortened
 _LEAST_TOKEN = 4
 _MOST_HEAD = 8  # cells: a token over a column of numbers
-
-
-def _probabilities(row: LayerRow) -> list[float]:
-    """Of its likeliest token, at each step."""
-    return [math.exp(nats) for nats in row.logprob_nats or ()]
-
-
-# How the legend calls a number, and what a row's cells say.
-_NUMBERS: dict[Measure, tuple[str, Callable[[LayerRow], Sequence[str]]]] = {
-    "probability": ("the probability of its layer's likeliest token", lambda row: [*map(percent, _probabilities(row))]),
-    "entropy": ("the entropy of its layer's prediction in bits", lambda row: [*map(bits, row.entropy_bits or ())]),
-    "kl": ("KL(last layer || its layer) in bits", lambda row: [*map(bits, row.kl_to_final_bits or ())]),
-    "rank": ("its layer's rank of the last layer's token", lambda row: [*map(str, row.final_token_rank or ())]),
-}
 
 
 @dataclass(frozen=True)
@@ -61,10 +44,10 @@ def render_table(
     `measure` puts a number in the place of the token. Raises UsageError where the terminal is too narrow for one
     column, and where own context has no such measure.
     """
-    if measure in ("kl", "rank") and decoding.context == "own":
-        raise UsageError(f"Own context has no {measure}: the last layer does not read the other layers' texts.")
+    if measure is not None and not measure.is_in(decoding):
+        raise UsageError(f"Own context has no {measure.option}: the last layer does not read the other layers' texts.")
     columns = _columns(decoding, pieces, terminal, measure)
-    heads = 1 if measure is None or decoding.context == "own" else 2
+    heads = 2 if _has_text_above(decoding, measure) else 1
     labels = [[Span(text)] for text in [_LABEL, ""][:heads]]
     labels += [[Span(f"{row.layer:>{len(_LABEL)}}", "heading")] for row in decoding.rows]
     lines = prompt_lines(prompt, terminal)
@@ -77,25 +60,33 @@ def render_table(
 
 
 def _columns(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal, measure: Measure | None) -> list[Column]:
-    """A column a step: its number, over numbers of shared context the last layer's token, and a cell a row."""
+    """A column a step: its number, the text's token where the cells do not say it, and a cell a row."""
     most = _most_token(terminal)
 
-    def tokens(row: LayerRow) -> list[str]:
-        return [shorten(text, most, terminal.glyphs.dots) for text in token_texts(row.ids, pieces, terminal)]
+    def tokens(ids: Sequence[int], cells: int) -> list[str]:
+        return [shorten(text, cells, terminal.glyphs.dots) for text in token_texts(ids, pieces, terminal)]
 
     over: list[str] = []
-    if measure is not None and decoding.context == "shared":  # in own context positions do not correspond
-        over = [shorten(token, _MOST_HEAD, terminal.glyphs.dots) for token in tokens(decoding.final_row)]
+    if _has_text_above(decoding, measure):
+        over = tokens(decoding.text_ids, most if measure is None else min(most, _MOST_HEAD))
     rows = []
     for row in decoding.rows:
-        texts = tokens(row) if measure is None else _NUMBERS[measure][1](row)
-        levels = map(chance_level, _probabilities(row))
+        texts = tokens(row.ids, most) if measure is None else list(map(measure.short, measure.values(row)))
+        levels = map(chance_level, BY_OPTION["probability"].values(row))
         rows.append([_Cell(*cell) for cell in zip(texts, levels, compare(row, decoding)[0], strict=True)])
     place = pad if measure is None else flush_right
     return [
         _column((str(step), *over[step - 1 : step]), cells, place, terminal)
         for step, cells in enumerate(zip_longest(*rows), 1)
     ]
+
+
+def _has_text_above(decoding: LayerDecoding, measure: Measure | None) -> bool:
+    """Whether the text stands over the columns: where cells are numbers, or the last row is another text.
+
+    In own context positions do not correspond.
+    """
+    return decoding.context == "shared" and (measure is not None or not decoding.is_greedy)
 
 
 def _column(heads: Sequence[str], cells: Sequence[_Cell | None], place: Place, terminal: Terminal) -> Column:
@@ -132,14 +123,14 @@ def _notes(decoding: LayerDecoding, terminal: Terminal, measure: Measure | None)
     last = decoding.layer_count
     cell, it = "its layer's likeliest token", "it is"
     if measure is not None:
-        cell, it = _NUMBERS[measure][0], "its likeliest token is"
+        cell, it = measure.cell, "its likeliest token is"
     if decoding.context == "own":
         lines = [
             [Span("Each row is a text of its layer's own: what the model cut off after that block writes.")],
             [Span(f"A cell is {cell}; {CHOSEN} where layer {last}'s text has the likeliest token too, in this order.")],
         ]
     else:
-        where = f"at that step of layer {last}'s text"
+        where = f"at that step of {whose_text(decoding)}"
         lines = [[Span(f"A cell is {cell} {where}; {CHOSEN} where {it} layer {last}'s.")]]
     lines.append(chance_legend(terminal))
     if decoding.settles_at:

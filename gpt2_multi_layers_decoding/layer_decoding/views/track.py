@@ -8,8 +8,8 @@ from wcwidth import width
 
 from layer_decoding.errors import UsageError
 from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import percent
 from layer_decoding.terminal.columns import Column, labelled, panels, prompt_lines, prose, table
-from layer_decoding.terminal.numbers import percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.spans import Span, pad, shorten
 from layer_decoding.terminal.theme import CHOSEN, Glyphs, Role, Terminal
@@ -28,7 +28,8 @@ class Tracked:
 
     written: tuple[int, ...]
     layers: tuple[int, ...]  # [R]
-    chosen_id: int  # the last layer's
+    text_id: int  # the text's own
+    is_chosen: bool  # whether the last layer says that one too
     ids: tuple[int, ...]  # [N]
     probabilities: tuple[tuple[float, ...], ...]  # [N][R]
     ranks: tuple[tuple[int, ...], ...]  # [N][R]
@@ -41,49 +42,21 @@ def tracked_at(tracked: LayerDecoding, step: int, written: Sequence[int]) -> Tra
     return Tracked(
         tuple(written),
         tuple(row.layer for row in tracked.rows),
-        tracked.final_row.ids[step - 1],
+        tracked.text_ids[step - 1],
+        tracked.final_row.ids[step - 1] == tracked.text_ids[step - 1],
         tracked.tracked_ids,
         tuple(zip(*probabilities, strict=True)),
         tuple(zip(*ranks, strict=True)),
     )
 
 
-def leaders(decoding: LayerDecoding, step: int) -> list[int]:
-    """The tokens that are on top at any of a decoding's layers at a step, from 1, in the order of the layers."""
-    return list(dict.fromkeys(row.ids[step - 1] for row in decoding.rows))
-
-
 def check_step(decoding: LayerDecoding, step: int) -> None:
     """Raise UsageError where the text ended before a step, from 1."""
-    written = len(decoding.final_row.ids)
+    written = len(decoding.text_ids)
     if step > written:
-        raise UsageError(f"There is no step {step}: the text ended after {written} tokens; choose a --step up to that.")
-
-
-def word_id(word: str, pieces: Pieces) -> int:
-    """The token that a word is, as it is given.
-
-    Raises UsageError where it is several, saying which, and whether it is one with a space before it.
-    """
-    ids = _encode(word, pieces)
-    if len(ids) == 1:
-        return ids[0]
-    parts = ", ".join(f"'{pieces.of([token])[0]}'" for token in ids)
-    mend = "track one of them"
-    if len(_encode(f" {word}", pieces)) == 1:
-        mend = f"with a space before it, as inside a text, it is one: --track ' {word}'"
-    raise UsageError(f"The word to track, '{word}', is {len(ids)} tokens, {parts}; {mend}.")
-
-
-def is_another_inside(word: str, pieces: Pieces) -> bool:
-    """Whether a word with a space before it, as it stands inside a text, is one token too, and another."""
-    inside = _encode(f" {word}", pieces)
-    return len(inside) == 1 and inside != _encode(word, pieces)
-
-
-def _encode(text: str, pieces: Pieces) -> list[int]:
-    ids: list[int] = pieces.tokenizer.encode(text, add_special_tokens=False)
-    return ids
+        raise UsageError(
+            f"There is no step {step}: the text ended after {written} tokens; choose one up to that.", settings=["step"]
+        )
 
 
 # ---------------------------------------------------------------- the view
@@ -160,7 +133,7 @@ def _curves(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[_Curve]:
     curves = []
     glyphs, texts = terminal.glyphs, token_texts(look.ids, pieces, terminal)
     for token, text, chances, ranks in zip(look.ids, texts, look.probabilities, look.ranks, strict=True):
-        role: Role = "chosen" if token == look.chosen_id else "plain"
+        role: Role = "chosen" if token == look.text_id else "plain"
         bars = "".join(probability_bar(chance, highest, glyphs) for chance in chances)
         best = look.layers[chances.index(max(chances))]
         curves.append(_Curve(text, role, "p", bars, (f"{percent(max(chances))} at {best}", percent(chances[-1]))))
@@ -199,10 +172,10 @@ def rank_bar(rank: int, glyphs: Glyphs) -> str:
 
 def _notes(look: Tracked, glyphs: Glyphs) -> list[str]:
     """How to read the curves."""
+    whose = f"that layer {look.layers[-1]} chose" if look.is_chosen else "of the text"
     highest = percent(max(map(max, look.probabilities)))
     full, middle, empty = glyphs.bars[-1], rank_bar(100, glyphs), glyphs.bars[0]
     return [
         f"A bar a layer. p: the token's probability, {full} is {highest}, the highest here. rank: its place among all"
-        f" tokens, {full} is 1, {middle} 100, {empty} beyond 1000. {CHOSEN} is the token that layer {look.layers[-1]}"
-        " chose."
+        f" tokens, {full} is 1, {middle} 100, {empty} beyond 1000. {CHOSEN} is the token {whose}."
     ]

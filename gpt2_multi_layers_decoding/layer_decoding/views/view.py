@@ -1,0 +1,68 @@
+"""The four ways to look at every layer along a text, whoever wrote it: rows, table, steps, track."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.terminal.columns import prose
+from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.spans import Span
+from layer_decoding.terminal.theme import Terminal
+from layer_decoding.views.rows import render_decoding
+from layer_decoding.views.steps import render_steps
+from layer_decoding.views.table import render_table
+from layer_decoding.views.track import check_step, render_track, tracked_at
+
+# A step of a decoding once more, with these tokens tracked (none: those on top at any layer): one step.
+TrackStep = Callable[[int, Sequence[int]], LayerDecoding]
+
+
+@dataclass(frozen=True)
+class View:
+    """Which way, and what belongs to it: a measure for the table, the layers of the steps, a step and its tokens."""
+
+    name: str  # rows, table, steps or track
+    measure: str | None = None
+    step: int = 1
+    track: Sequence[int] = ()
+    layers: Sequence[int] | None = ()  # of the steps: none named is the last one, None is all
+
+
+def render_view(
+    view: View, decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, track_step: TrackStep
+) -> list[str]:
+    """The lines of a view; whatever is not rows must have been measured.
+
+    Raises:
+        UsageError: the terminal is too narrow for it, or there is no such step.
+    """
+    if view.name == "rows":
+        return render_decoding(decoding, prompt, pieces, terminal)
+    if view.name == "table":
+        measure = None if view.measure is None else BY_OPTION[view.measure]
+        return render_table(decoding, prompt, pieces, terminal, measure)
+    if view.name == "steps":
+        layers = view.layers if view.layers is None or view.layers else [decoding.layer_count]
+        return render_steps(decoding, prompt, pieces, terminal, layers)
+    check_step(decoding, view.step)
+    written = decoding.text_ids[: view.step - 1]
+    if decoding.tracked_ids:
+        tracked = tracked_at(decoding, view.step, written)
+    else:  # which tokens are on top is known only now
+        tracked = tracked_at(track_step(view.step, view.track), 1, written)
+    return render_track(tracked, prompt, pieces, terminal)
+
+
+def render_under(
+    heading: str,
+    view: View,
+    decoding: LayerDecoding,
+    prompt: str,
+    pieces: Pieces,
+    terminal: Terminal,
+    track_step: TrackStep,
+) -> list[str]:
+    """The lines of a view of a text that stands among others, under a line that says which it is."""
+    lines = prose([Span(f"{heading}, layer by layer", "heading")], terminal)
+    return [*lines, "", *render_view(view, decoding, prompt, pieces, terminal, track_step)]
