@@ -25,7 +25,7 @@ def commands_in(text):
 
 
 BLOCKS = [block for text in TEXTS.values() for block in make_pages.BLOCK.finditer(text)]
-EXECUTED = {tuple(shlex.split(block["command"])[1:]) for block in BLOCKS}  # by test_readme.py
+EXECUTED = {tuple(shlex.split(block["command"])[1:]) for block in BLOCKS}  # by test_outputs.py
 COMMANDS = sorted({command for text in TEXTS.values() for command in commands_in(text)} - EXECUTED)
 
 
