@@ -1,6 +1,7 @@
-"""What the README says of transformers in a notebook: padding, heads, and where a token's log-probability stands."""
+"""The pages' Python: what is said of transformers in a notebook, and that every example runs, wherever the model is."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -8,8 +9,42 @@ from transformers import AutoModel, AutoModelForCausalLM, GPT2LMHeadModel, GPT2M
 
 import make_pages
 
-README = " ".join((make_pages.ROOT / "README.md").read_text(encoding="utf-8").split())
+PAGE = (make_pages.GUIDE / "python.md").read_text(encoding="utf-8")
+SAID = " ".join(PAGE.split())
+EXAMPLES = {
+    page: re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.DOTALL | re.M) for page in make_pages.PAGES
+}
+FIRST, *CELLS = EXAMPLES[make_pages.GUIDE / "python.md"]
 SHORT, LONG = "Once upon a time", "A long long time ago,"
+
+
+def test_no_example_stands_elsewhere_but_the_first_one_in_the_readme():
+    assert {page.name: found for page, found in EXAMPLES.items() if found} == {
+        "README.md": [FIRST],
+        "python.md": [FIRST, *CELLS],
+    }
+    assert len(FIRST.strip().splitlines()) <= 6
+
+
+def test_the_first_example_runs(capsys):
+    exec(compile(FIRST, "README.md", "exec"), {})
+    assert len(re.findall(r"^\d+ ", capsys.readouterr().out, re.MULTILINE)) == 12
+
+
+def test_cells_print_what_is_beside_them(capsys):
+    """One after the other, as in a notebook; what a line prints stands after it, as a comment."""
+    cells = "".join(CELLS)
+    said = re.findall(r"^print\(.*\)  # (.+)$", cells, re.MULTILINE)
+    exec(compile(cells, "python.md", "exec"), {})
+    assert len(said) == 6
+    assert capsys.readouterr().out.splitlines() == said
+
+
+def test_a_cell_sends_what_it_reads_to_where_the_model_is():
+    """On a machine with a GPU `load_model` puts the model there."""
+    encoded = re.findall(r"return_tensors=.*", "".join(CELLS))
+    assert len(encoded) == 2
+    assert all(line.endswith(".to(model.device)") for line in encoded)
 
 
 @pytest.fixture
@@ -34,7 +69,7 @@ def written(mini, batch):
 def test_padded_on_the_left_and_masked_a_text_goes_on_as_alone(mini, tokenizer):
     alone = [*written(mini, encode(tokenizer, SHORT)), *written(mini, encode(tokenizer, LONG))]
     assert written(mini, encode(tokenizer, SHORT, LONG)) == alone
-    assert alone[0] in README
+    assert alone[0] in SAID
 
 
 @pytest.mark.parametrize("mistake", ["right", "unmasked"])
@@ -47,7 +82,7 @@ def test_padded_otherwise_it_goes_on_wrongly(mini, tokenizer, mistake):
     short, long = written(mini, batch)
     assert short != written(mini, encode(tokenizer, SHORT))[0]
     assert long == written(mini, encode(tokenizer, LONG))[0]  # which has no padding
-    assert f'"{short}"' in README
+    assert f'"{short}"' in SAID
 
 
 def test_a_plain_call_needs_positions_as_well(mini, tokenizer):
@@ -71,7 +106,7 @@ def test_the_bare_model_and_its_head(mini, prompt_ids):
 
 
 def test_where_the_first_generated_token_stands(mini, prompt_ids):
-    """Sliced as the README has it, the log-probabilities are the decoding's own; one place later the first is lost."""
+    """Sliced as the page has it, the log-probabilities are the decoding's own; one place later the first is lost."""
     from layer_decoding import decode_layers
 
     ours = decode_layers(mini.model, prompt_ids, 20).final_row

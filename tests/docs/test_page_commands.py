@@ -25,7 +25,7 @@ def commands_in(text):
 
 
 BLOCKS = [block for text in TEXTS.values() for block in make_pages.BLOCK.finditer(text)]
-EXECUTED = {tuple(shlex.split(block["command"])[1:]) for block in BLOCKS}  # by test_readme.py
+EXECUTED = {tuple(shlex.split(block["command"])[1:]) for block in BLOCKS}  # by test_outputs.py
 COMMANDS = sorted({command for text in TEXTS.values() for command in commands_in(text)} - EXECUTED)
 
 
@@ -89,7 +89,7 @@ def test_it_runs_on_the_bundled_model(command, monkeypatch, tmp_path, capsys):
     shutil.copy(make_pages.ROOT / "tests" / "support" / "tale.txt", tmp_path / "tests" / "support")
     monkeypatch.chdir(tmp_path / "source")
     assert exit_code_of((*command, "--quiet"), monkeypatch) == 0
-    assert len(capsys.readouterr().out.splitlines()) > 10
+    assert len(capsys.readouterr().out.splitlines()) > 5
     saved = [after for option, after in pairwise(command) if option == "--save"]
     assert {path.name for path in Path.cwd().iterdir()} == set(saved)
 

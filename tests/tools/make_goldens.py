@@ -4,6 +4,7 @@ python tests/tools/make_goldens.py
 git diff tests/goldens
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from goldens import MEASURED, RESULTS, VIEWS, golden, looked_at_closely, rendere
 
 def main():
     """Write every golden anew."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for view in VIEWS:
         for name in RESULTS:
             golden(name, view).write_bytes(rendered(name, view).encode())

