@@ -120,7 +120,7 @@ def test_damaged_gpt2_in_the_cache_is_an_error_not_another_model(online, tiny_fo
 def test_incomplete_snapshot_counts_as_not_cached(damage, online, tiny_folder, closed_port, monkeypatch):
     damage(put_in_cache(online, "some/model", tiny_folder))
     monkeypatch.setenv("HF_ENDPOINT", closed_port)
-    assert_sentence(refusal("some/model"), "some/model", closed_port, "HF_ENDPOINT", "folder", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", closed_port, "HF_ENDPOINT", "folder", "mini for the")
 
 
 # ---------------------------------------------------------------- downloads
@@ -229,7 +229,7 @@ def test_repository_that_cannot_be_loaded_is_not_downloaded(missing, reason, fak
 def test_answers_of_the_hub_that_are_no_model(status, headers, words, fake_hub):
     fake_hub.statuses["/api/models/some/model"] = (status, headers)
     message = refusal("some/model")
-    assert_sentence(message, "some/model", fake_hub.url if status != 403 else "Hub", "--model mini", *words)
+    assert_sentence(message, "some/model", fake_hub.url if status != 403 else "Hub", "mini for the", *words)
 
 
 def test_gated_files_behind_an_open_listing(fake_hub, tiny_folder):
@@ -246,7 +246,7 @@ def test_hub_that_answers_and_then_falls_silent(fake_hub, tiny_folder, monkeypat
     fake_hub.repositories["some/model"] = files_of(tiny_folder)
     fake_hub.silent.add("/some/model/resolve/main/model.safetensors")
     started = time.perf_counter()
-    assert_sentence(refusal("some/model"), "some/model", "broke off", "timed out", "HF_ENDPOINT", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", "broke off", "timed out", "HF_ENDPOINT", "mini for the")
     assert time.perf_counter() - started < 3
 
 
@@ -260,7 +260,7 @@ def test_silent_hub_is_noticed_within_five_seconds(monkeypatch):
     assert noticed[0] < 5
     assert loaded.name == "mini"
     assert len(loaded.notes) == 2
-    assert_sentence(loaded.notes[0], "gpt2", "mini", "4 seconds", "HF_ENDPOINT", "--model")
+    assert_sentence(loaded.notes[0], "gpt2", "mini", "4 seconds", "HF_ENDPOINT", "name its folder")
 
 
 @pytest.mark.usefixtures("online")
@@ -276,7 +276,7 @@ def test_name_lookup_that_hangs_is_left_behind(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     started = time.perf_counter()
     try:
-        assert_sentence(refusal("some/model"), "some/model", "http://hub.invalid", "HF_ENDPOINT", "--model mini")
+        assert_sentence(refusal("some/model"), "some/model", "http://hub.invalid", "HF_ENDPOINT", "mini for the")
         assert time.perf_counter() - started < 3
     finally:
         released.set()
@@ -286,13 +286,13 @@ def test_name_lookup_that_hangs_is_left_behind(monkeypatch):
 def test_refused_connection_falls_back_to_mini_only_for_the_default(closed_port, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", closed_port)
     assert load_model().name == "mini"
-    assert_sentence(refusal("gpt2"), "gpt2", closed_port, "HF_ENDPOINT", "local folder", "--model mini")
+    assert_sentence(refusal("gpt2"), "gpt2", closed_port, "HF_ENDPOINT", "local folder", "mini for the")
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline_mode_asks_nobody(variable, fake_hub, monkeypatch):
     monkeypatch.setenv(variable, "1")
-    assert_sentence(refusal("some/model"), "some/model", f"unset {variable}", "folder", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", f"unset {variable}", "folder", "mini for the")
     loaded = load_model()
     assert loaded.name == "mini"
     assert_sentence(loaded.notes[0], f"{variable} is set", f"unset {variable}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from layer_decoding.errors import LayerDecodingError, brief
-from layer_decoding.models.checkpoint import BPE_FILES, TOKENIZER_FILES, WEIGHTS_FILE, WEIGHTS_INDEX, is_complete
+from layer_decoding.models.folder import BPE_FILES, TOKENIZER_FILES, WEIGHTS_FILE, WEIGHTS_INDEX, is_complete
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -48,7 +48,9 @@ class HubError(LayerDecodingError):
 
     def __init__(self, name: str, reason: str, advice: str = _CONNECT) -> None:
         super().__init__(
-            f"{name} is not in the local cache and {reason}; {advice}, give a local folder, or use --model mini."
+            f"{name} is not in the local cache and {reason}; {advice}, or give a local folder, or mini for the bundled"
+            " model.",
+            settings=("model",),
         )
         self.reason = reason
         self.advice = advice

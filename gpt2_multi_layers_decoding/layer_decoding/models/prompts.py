@@ -35,13 +35,18 @@ def encode_chat(tokenizer: "PreTrainedTokenizerBase", question: str) -> tuple[st
         LayerDecodingError: the template fails.
     """
     if not tokenizer.chat_template:
-        raise UsageError("The model's tokenizer has no chat template; leave --chat out, or use a model made for chat.")
+        raise UsageError(
+            "The model's tokenizer has no chat template; give the question as a plain text, or use a model made for"
+            " chat.",
+            settings=("chat", "model"),
+        )
     messages = [{"role": "user", "content": question}]
     try:
         text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except Exception as error:
         raise LayerDecodingError(
-            f"The chat template of the model's tokenizer fails ({brief(error)}); leave --chat out."
+            f"The chat template of the model's tokenizer fails ({brief(error)}); give the question as a plain text.",
+            settings=("chat",),
         ) from error
     return text, tokenizer.encode(text, add_special_tokens=False)
 
