@@ -42,8 +42,22 @@ def tensors_missing(folder: Path) -> None:
     edit_weights(folder / "model.safetensors", edit)
 
 
-def two_tokens_too_many(folder: Path) -> None:
-    byte_tokenizer(END, *(f"<{i}>" for i in range(5))).save_pretrained(folder)
+def tokenizer_of_another_model(folder: Path) -> None:
+    backend = byte_tokenizer(END).backend_tokenizer
+    vocab = {token: index + 100 for token, index in backend.get_vocab().items()}
+    other = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    other.pre_tokenizer = backend.pre_tokenizer
+    other.save(str(folder / "tokenizer.json"))
+
+
+def tokenizer_settings(**settings):
+    return lambda folder: edit_json(folder / "tokenizer_config.json", **settings)
+
+
+def sentencepiece_only(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
+    edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
 
 
 def tokenizer_without_tokens(folder: Path) -> None:
@@ -87,7 +101,10 @@ DAMAGE = {
     "tokenizer-not-json": (written("tokenizer.json", "{"), ["tokenizer", "cannot be read", "again"]),
     "tokenizer-of-nothing": (written("tokenizer.json", "{}"), ["tokenizer", "cannot be read", "again"]),
     "tokenizer-config-not-json": (written("tokenizer_config.json", "{"), ["tokenizer", "cannot be read", "again"]),
-    "tokenizer-with-too-many-ids": (two_tokens_too_many, ["ids up to 261", "ends at 259", "trained with"]),
+    "tokenizer-of-another-model": (tokenizer_of_another_model, ["ids up to 353", "ends at 259", "trained with"]),
+    "tokenizer-length-in-words": (tokenizer_settings(model_max_length="x"), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-unknown-is-nothing": (tokenizer_settings(unk_token=""), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-needs-a-package": (sentencepiece_only, ["package sentencepiece", "pip install sentencepiece"]),
     "tokenizer-without-tokens": (tokenizer_without_tokens, ["no token at all", "again"]),
 }
 

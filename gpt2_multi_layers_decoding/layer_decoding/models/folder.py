@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.models.configuration import check_config, check_model_type, read_config, read_json
-from layer_decoding.models.tokenizer import read_tokenizer
+from layer_decoding.models.tokenizer import TOKENIZER_FILE, build_tokenizer, read_tokenizer
 from layer_decoding.models.weights import Weights, build, read_headers
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer.model", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 BPE_FILES = ("vocab.json", "merges.txt")  # one is of no use without the other
 _PICKLES = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -53,8 +53,7 @@ class Folder:
 
     def read_tokenizer(self, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
         """The tokenizer, checked against the vocabulary of `config`."""
-        as_it_stands = config.model_type == "gpt2" and (self.path / TOKENIZER_FILES[0]).is_file()
-        return read_tokenizer(self.path, self.path, config, as_it_stands=as_it_stands)
+        return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
     def read_model(
         self, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.models import gguf, hub
+from layer_decoding.models import hub
 from layer_decoding.models.folder import Folder
-from layer_decoding.models.gguf import GgufFile
+from layer_decoding.models.gguf.file import SUFFIX, GgufFile
 
 DEFAULT_MODEL = "gpt2"
 BUNDLED_MODEL = "mini"
@@ -27,7 +27,7 @@ def locate(name: str | None, say: Callable[[str], None]) -> Source:
         raise UsageError("The model name is empty: give a Hub name, a folder, or mini.")
     if name == BUNDLED_MODEL:
         return Folder(BUNDLED_FOLDER, name)
-    if name.lower().endswith(gguf.SUFFIX):
+    if name.lower().endswith(SUFFIX):
         return GgufFile(_path(name), name)
     if is_folder_name(name):
         return Folder(_path(name), name)

@@ -1,4 +1,4 @@
-"""A model in one GGUF file, as llama.cpp has it: looked at before it is loaded, which transformers does."""
+"""A GGUF file as a source: its weights, configuration, tokenizer and model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from layer_decoding.errors import LayerDecodingError, brief
 from layer_decoding.models.configuration import check_config, read_config
+from layer_decoding.models.gguf.tokenizer import build_tokenizer
 from layer_decoding.models.sizes import text_config
 from layer_decoding.models.tokenizer import read_tokenizer
 from layer_decoding.models.weights import Weights, build
@@ -53,7 +54,7 @@ class GgufFile:
 
     def read_tokenizer(self, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
         """The tokenizer by the file's metadata, checked against the vocabulary of `config`."""
-        return read_tokenizer(self.path.parent, self.path, config, as_it_stands=True, **self._options)
+        return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
     def read_model(
         self, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
