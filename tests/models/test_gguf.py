@@ -1,12 +1,16 @@
 """Models in one GGUF file: the same model as its folder, and each way in which a file can fall short."""
 
+import struct
+
 import gguf
 import pytest
 import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import multi_layer_decoding_demo as demo
 import reference
-from gguf_files import CONTEXT, END, TOKENS, finish, gpt2_file, llama_file
+from gguf_files import CONTEXT, END, HEADS, TOKENS, WIDTH, finish, gpt2_file, llama_file
 from layer_decoding import decode_layers, load_model
 from layer_decoding.models.gguf import file as gguf_file
 from layer_decoding.models.loading import quiet_libraries
@@ -90,3 +94,80 @@ def test_packages_that_are_not_installed(file, monkeypatch):
     message = refusal(str(file))
     assert "gguf to read it with" in message
     assert "pip install gguf accelerate" in message
+
+
+# ---------------------------------------------------------------- nothing in a file is left out
+
+
+def logits_of(path, ids):
+    return reference.text_logits(load_model(str(path), device="cpu").model, ids)
+
+
+def test_a_file_that_does_not_say_how_many_heads_share_keys(tmp_path):
+    """Old files of models in which none do; llama.cpp takes the number of heads."""
+    model = llama_file(tmp_path / "old.gguf", heads_shared_by=None)
+    ids = list(range(40))
+    assert torch.allclose(logits_of(tmp_path / "old.gguf", ids), reference.text_logits(model, ids), atol=1e-4)
+
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+
+def test_factors_of_rotary_positions_are_followed(tmp_path):
+    """Llama 3.1: the scaling is a tensor, and nothing in the metadata tells of it."""
+    plain = LlamaConfig(hidden_size=WIDTH, num_attention_heads=HEADS)
+    model = llama_file(tmp_path / "unscaled.gguf", rope=LLAMA3_ROPE)
+    factors = rotary(plain) / rotary(model.config)
+    assert factors.max() == 8
+    llama_file(tmp_path / "scaled.gguf", rope=LLAMA3_ROPE, extra={"rope_freqs.weight": factors})
+    ids = list(range(40))
+    expected = reference.text_logits(model, ids)
+    assert torch.allclose(logits_of(tmp_path / "scaled.gguf", ids), expected, atol=1e-4)
+    assert not torch.allclose(logits_of(tmp_path / "unscaled.gguf", ids), expected, atol=1e-2)
+    decoding = decode_layers(load_model(str(tmp_path / "scaled.gguf")).model, ids, 5, context="own")
+    assert list(decoding.final_row.ids) == reference.plain_greedy(model, ids, 5)
+
+
+def rotary(config):
+    return LlamaRotaryEmbedding(config).inv_freq
+
+
+def test_a_base_of_rotary_positions_that_transformers_drops(tmp_path):
+    base = 77_000.0
+    model = llama_file(tmp_path / "base.gguf", rope={"rope_type": "default", "rope_theta": base})
+    edited = (tmp_path / "base.gguf").read_bytes()
+    at = edited.index(b"rope.freq_base") + len(b"rope.freq_base") + 4
+    (tmp_path / "base.gguf").write_bytes(edited[:at] + struct.pack("<f", base) + edited[at + 4 :])
+    ids = list(range(40))
+    assert torch.allclose(logits_of(tmp_path / "base.gguf", ids), reference.text_logits(model, ids), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "extra, settings, words",
+    [
+        ({"blk.0.attn_q.scale": torch.ones(1)}, {}, ["blk.0.attn_q.scale", "quantised"]),
+        ({"blk.1.attn_sub_norm.weight": torch.ones(WIDTH), "x.weight": torch.ones(1)}, {}, ["attn_sub_norm", "1 more"]),
+        ({"rope_freqs.weight": torch.ones(3)}, {}, ["rope_freqs.weight", "3 factors"]),
+        ({"rope_factors_long.weight": torch.ones(4)}, {}, ["rope_factors_long.weight"]),
+        ({}, {"rope_scaling_type": gguf.RopeScalingType.LINEAR, "rope_scaling_factor": 4.0}, ["linear", "positions"]),
+    ],
+)
+def test_what_the_model_would_run_without_is_named(extra, settings, words, tmp_path):
+    llama_file(tmp_path / "more.gguf", extra=extra, settings=settings)
+    message = refusal(str(tmp_path / "more.gguf"))
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("blocks, words", [(10**9, "impossible"), (50_000, "asks for 50,000 layers")])
+def test_more_blocks_than_a_file_can_hold(file, blocks, words):
+    whole = file.read_bytes()
+    at = whole.index(b"block_count") + len(b"block_count") + 4
+    file.write_bytes(whole[:at] + struct.pack("<I", blocks) + whole[at + 4 :])
+    assert words in refusal(str(file))

@@ -75,8 +75,11 @@ def gpt2_file(path, pre=None):
     return model
 
 
-def llama_file(path):
-    """A random Llama and the GGUF file of it, in which the two halves of each rotated head are interleaved."""
+def llama_file(path, rope=None, extra=(), settings=(), heads_shared_by=HEADS):
+    """A random Llama and the GGUF file of it, in which the two halves of each rotated head are interleaved.
+
+    `rope` are the model's rope parameters, `extra` tensors and `settings` metadata that the file holds besides.
+    """
     config = LlamaConfig(
         vocab_size=len(TOKENS),
         max_position_embeddings=CONTEXT,
@@ -88,6 +91,7 @@ def llama_file(path):
         eos_token_id=256,
         bos_token_id=256,
         initializer_range=0.3,
+        rope_parameters=rope,
     )
     torch.manual_seed(0)
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
@@ -108,10 +112,13 @@ def llama_file(path):
             tensors[f"blk.{layer}.{theirs}.weight"] = weight
     writer = writer_of(path, "llama", config)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_head_count_kv(HEADS)
+    if heads_shared_by is not None:
+        writer.add_head_count_kv(heads_shared_by)
+    for name, value in dict(settings).items():
+        getattr(writer, f"add_{name}")(value)
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10_000.0)
-    finish(writer, tensors)
+    finish(writer, tensors | dict(extra))
     return model
 
 

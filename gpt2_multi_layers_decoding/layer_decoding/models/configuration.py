@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # In transformers' causal mapping, outside its masked-LM mapping, and yet every position attends to all others.
 _BIDIRECTIONAL = frozenset({"bert-generation", "xlnet"})
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_MOST_LAYERS = 100_000  # some configurations make a list of them
 _WANTED = "a layer-by-layer view needs a causal decoder such as gpt2 or llama"
 
 
@@ -44,6 +46,14 @@ def check_config(config: "PreTrainedConfig", file: Path) -> None:
     """Refuse a configuration that is not that of a causal decoder with attention blocks, of possible sizes."""
     _check_decoder(config, file)
     _check_sizes(config, file)
+
+
+def check_layer_counts(document: dict[str, Any], file: Path) -> None:
+    """Refuse a number of layers that no model has, before a configuration is made of it."""
+    for name in _LAYER_COUNTS:
+        value = document.get(name)
+        if isinstance(value, int) and value > _MOST_LAYERS:
+            raise LayerDecodingError(f"{file} gives {name} as {value:,}, which is impossible; restore the original.")
 
 
 def check_model_type(document: dict[str, Any], file: Path) -> None:

@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.models.configuration import check_config, check_model_type, read_config, read_json
+from layer_decoding.models.configuration import (
+    check_config,
+    check_layer_counts,
+    check_model_type,
+    read_config,
+    read_json,
+)
 from layer_decoding.models.tokenizer import TOKENIZER_FILE, build_tokenizer, read_tokenizer
 from layer_decoding.models.weights import Weights, build, read_headers
 
@@ -46,7 +52,9 @@ class Folder:
     def read_config(self) -> "PreTrainedConfig":
         """The configuration, known to be that of a causal decoder with attention blocks."""
         file = self.path / CONFIG_FILE
-        check_model_type(read_json(file), file)
+        document = read_json(file)
+        check_model_type(document, file)
+        check_layer_counts(document, file)
         config = read_config(self.path, file)
         check_config(config, file)
         return config
@@ -56,10 +64,14 @@ class Folder:
         return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
     def read_model(
-        self, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
+        self,
+        weights: Weights,
+        config: "PreTrainedConfig",
+        dtype: str,
+        device_map: str | dict[str, str | int] | None,
     ) -> "PreTrainedModel":
         """The model of `config` with every weight from its files, in `dtype`, placed by a device map if any."""
-        return build(self.path, config, dtype, device_map, use_safetensors=True)
+        return build(self.path, weights, config, dtype, device_map, use_safetensors=True)
 
 
 def weight_files(folder: Path) -> list[Path]:

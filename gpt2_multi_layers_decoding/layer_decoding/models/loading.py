@@ -120,7 +120,7 @@ def _read_model(
     """The model of `source` in `dtype`, on a device or by a device map, without gradients."""
     device = place if isinstance(place, str) and is_device(place) else None
     try:
-        model: Any = source.read_model(config, dtype, None if device else place)
+        model: Any = source.read_model(weights, config, dtype, None if device else place)
         ready: PreTrainedModel = (model.to(device) if device else model).requires_grad_(False)
         return ready
     except LayerDecodingError:

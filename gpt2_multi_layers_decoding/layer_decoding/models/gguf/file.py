@@ -1,20 +1,17 @@
 """A GGUF file as a source: its weights, configuration, tokenizer and model."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from layer_decoding.errors import LayerDecodingError, brief
-from layer_decoding.models.configuration import check_config, read_config
+from layer_decoding.models.configuration import check_config, check_layer_counts, read_config
+from layer_decoding.models.gguf.tensors import FREQUENCIES, converting, scale_frequencies
 from layer_decoding.models.gguf.tokenizer import build_tokenizer
 from layer_decoding.models.sizes import text_config
 from layer_decoding.models.tokenizer import read_tokenizer
-from layer_decoding.models.weights import Weights, build
+from layer_decoding.models.weights import Tensor, Weights, build, refuse_left_over
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -43,12 +40,13 @@ class GgufFile:
             )
         # Quantized weights are computed with in floating point; none of its types is theirs by right.
         dtype = "float16" if header.dtype is None else str(header.dtype).removeprefix("torch.")
-        return Weights((self.path,), sum(prod(info.shape) for info in header.tensors), dtype)
+        return Weights((self.path,), {info.name: Tensor("F32", info.shape) for info in header.tensors}, dtype)
 
     def read_config(self) -> "PreTrainedConfig":
         """The configuration by the file's metadata, known to be that of a causal decoder with attention blocks."""
+        check_layer_counts({"num_layers": _read_metadata(self.path).get("block_count")}, self.path)
         config = read_config(self.path.parent, self.path, **self._options)
-        _set_context(config, self.path)
+        _set_sizes(config, self.path)
         check_config(config, self.path)
         return config
 
@@ -57,11 +55,20 @@ class GgufFile:
         return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
     def read_model(
-        self, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
+        self,
+        weights: Weights,
+        config: "PreTrainedConfig",
+        dtype: str,
+        device_map: str | dict[str, str | int] | None,
     ) -> "PreTrainedModel":
         """The model of `config` with every weight from the file, in `dtype`, placed by a device map if any."""
-        with _without_progress_bar():
-            return build(self.path.parent, config, dtype, device_map, **self._options)
+        dropped: list[str] = []
+        with converting(dropped):
+            model = build(self.path, weights, config, dtype, device_map, **self._options)
+        if FREQUENCIES in dropped:
+            scale_frequencies(model, self.path)
+        refuse_left_over([name for name in dropped if name != FREQUENCIES], weights, self.path)
+        return model
 
     @property
     def _options(self) -> dict[str, str]:
@@ -95,24 +102,35 @@ def _header(file: Path) -> Any:
         ) from error
 
 
-def _set_context(config: Any, file: Path) -> None:
-    """Give a configuration the context that its GGUF file names: transformers drops it for some, GPT-2 among them."""
+def _read_metadata(file: Path) -> dict[str, Any]:
+    """What the file says of its architecture, without the architecture's name before each key."""
     from transformers.integrations.gguf.reader import read_gguf_metadata
 
     metadata, _ = read_gguf_metadata(str(file))
-    context = metadata.get(f"{metadata['general.architecture']}.context_length")
-    sizes = text_config(config)
+    prefix = f"{metadata['general.architecture']}."
+    return {key.removeprefix(prefix): value for key, value in metadata.items() if key.startswith(prefix)}
+
+
+def _set_sizes(config: Any, file: Path) -> None:
+    """Give a configuration what its GGUF file says and transformers drops, for some architectures or for all.
+
+    The context (GPT-2's), the base of rotary positions (StarCoder2's), and that no heads share keys where nothing
+    says that any do. A scaling of rotary positions that was dropped is refused.
+    """
+    said, sizes = _read_metadata(file), text_config(config)
+    context = said.get("context_length")
     if context and getattr(sizes, "max_position_embeddings", None) is not None:
         sizes.max_position_embeddings = int(context)
-
-
-@contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """While open, transformers' conversion of GGUF tensors draws no bar: it has no switch for that one."""
-    conversion: Any = import_module("transformers.modeling_gguf_pytorch_utils")
-    bar = conversion.tqdm
-    conversion.tqdm = lambda tensors, **_: tensors
-    try:
-        yield
-    finally:
-        conversion.tqdm = bar
+    if "attention.head_count_kv" not in said and hasattr(sizes, "num_key_value_heads"):
+        sizes.num_key_value_heads = sizes.num_attention_heads
+    rope = getattr(sizes, "rope_parameters", None)
+    if not isinstance(rope, dict) or "rope_theta" not in rope:
+        return  # none, or several that differ from layer to layer
+    if "rope.freq_base" in said:
+        rope["rope_theta"] = said["rope.freq_base"]
+    scaling = said.get("rope.scaling.type", "none")
+    if scaling != "none" and rope.get("rope_type", "default") == "default":
+        raise LayerDecodingError(
+            f"{file} scales its positions ({scaling}), which transformers leaves out of a model in a GGUF file; take"
+            " the model as a folder with config.json and safetensors."
+        )
