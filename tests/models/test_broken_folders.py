@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models
 
 from model_folders import (
     END,
+    PICKLE,
     byte_tokenizer,
     cut_short,
     edit_json,
@@ -32,6 +33,13 @@ def written(name: str, content: str | bytes):
 
 def empty_of_tensors(folder: Path) -> None:
     save_file({}, folder / "model.safetensors")
+
+
+def index_of_pickles(folder: Path) -> None:
+    shard_missing(folder)
+    index = folder / "model.safetensors.index.json"
+    edit_json(index, weight_map=dict.fromkeys(json.loads(index.read_text())["weight_map"], "weights.bin"))
+    (folder / "weights.bin").write_bytes(PICKLE)
 
 
 def tensors_missing(folder: Path) -> None:
@@ -84,6 +92,7 @@ DAMAGE = {
     "weights-empty-file": (written("model.safetensors", ""), ["0 bytes", "damaged", "copy it again"]),
     "weights-without-tensors": (empty_of_tensors, ["no weights at all", "copy it again"]),
     "shard-missing": (shard_missing, ["lacks model-0", "index", "copy that file"]),
+    "index-of-pickles": (index_of_pickles, ["index.json", "names weights.bin", "no safetensors file", "restore"]),
     "index-without-map": (index_without_map, ["index.json", "names no weight files", "copy it again"]),
     "tensors-missing": (tensors_missing, ["12 of the tensors", "transformer.h.1.", "restore"]),
     "wider-by-config": (
@@ -107,6 +116,55 @@ DAMAGE = {
     "tokenizer-needs-a-package": (sentencepiece_only, ["package sentencepiece", "pip install sentencepiece"]),
     "tokenizer-without-tokens": (tokenizer_without_tokens, ["no token at all", "again"]),
 }
+
+
+def adapter(folder: Path) -> None:
+    without("config.json", "model.safetensors")(folder)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    save_file({}, folder / "adapter_model.safetensors")
+
+
+def adapter_beside_config(folder: Path) -> None:
+    without("model.safetensors")(folder)
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def only_gguf(folder: Path) -> None:
+    without("config.json")(folder)
+    (folder / "model.gguf").touch()
+
+
+def quantised(**how):
+    return config_with(quantization_config=how)
+
+
+# What is wrong is not the files, and restoring them would not help.
+NOT_DAMAGED = {
+    "adapter": (adapter, ["PEFT adapter for some/base", "merge"]),
+    "adapter-and-config": (adapter_beside_config, ["PEFT adapter for another model", "merge"]),
+    "gguf": (only_gguf, ["model.gguf", "give that file"]),
+    "bitsandbytes": (quantised(quant_method="bitsandbytes", load_in_4bit=True), ["(bitsandbytes)", "pip install bits"]),
+    "gptq": (quantised(quant_method="gptq", bits=4), ["(gptq)", "pip install optimum"]),
+    "awq": (quantised(quant_method="awq", bits=4), ["(awq)", "pip install gptqmodel"]),
+    "compressed": (quantised(quant_method="compressed-tensors"), ["pip install compressed-tensors,"]),
+    "hqq": (quantised(quant_method="hqq"), ["(hqq)", "16 or 32 bits"]),
+    "torchao": (quantised(quant_method="torchao"), ["(torchao)", "16 or 32 bits"]),
+    "no-method": (quantised(bits=4), ["(unknown)", "16 or 32 bits"]),
+    "flash": (config_with(_attn_implementation="flash_attention_2"), ["attention flash_attention_2", "take attn_impl"]),
+    "flash-3": (
+        config_with(attn_implementation="flash_attention_3"),
+        ["attention flash_attention_3", "take attn_impl"],
+    ),
+    "flex": (config_with(attn_implementation="flex_attention"), ["attention flex_attention", "take attn_impl"]),
+}
+
+
+@pytest.mark.parametrize("change, words", NOT_DAMAGED.values(), ids=NOT_DAMAGED)
+def test_a_folder_that_is_not_damaged_but_cannot_be_used(change, words, tiny_copy):
+    change(tiny_copy)
+    message = refusal(str(tiny_copy))
+    assert_sentence(message, str(tiny_copy), *words)
+    assert "restore" not in message
 
 
 @pytest.mark.parametrize("damage, words", DAMAGE.values(), ids=DAMAGE)

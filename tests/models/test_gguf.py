@@ -86,7 +86,37 @@ def test_a_folder_that_is_called_like_a_file(tmp_path):
 def test_an_architecture_that_transformers_cannot_read(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "new.gguf", "unheard-of")
     finish(writer, {"token_embd.weight": torch.zeros(4, 4)})
-    assert "unheard-of" in refusal(str(tmp_path / "new.gguf"))
+    message = refusal(str(tmp_path / "new.gguf"))
+    assert "unheard-of" in message
+    assert "safetensors" in message
+    assert "restore" not in message
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_part_of_a_model(part, tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "part.gguf", "llama")
+    writer.add_uint16("split.no", part)
+    writer.add_uint16("split.count", 2)
+    finish(writer, {"token_embd.weight": torch.zeros(4, 4)} if part else {})
+    message = refusal(str(tmp_path / "part.gguf"))
+    assert f"part {part + 1} of 2" in message
+    assert "llama-gguf-split --merge" in message
+
+
+def test_a_vocabulary_alone(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "vocab.gguf", "llama")
+    writer.add_token_list(TOKENS)
+    finish(writer, {})
+    assert "no weights, only a vocabulary" in refusal(str(tmp_path / "vocab.gguf"))
+
+
+def test_a_type_of_number_that_transformers_cannot_read(file):
+    whole = file.read_bytes()
+    at = whole.index(b"token_embd.weight") + len(b"token_embd.weight") + 4 + 16
+    file.write_bytes(whole[:at] + struct.pack("<I", 34) + whole[at + 4 :])  # TQ1_0
+    message = refusal(str(file))
+    assert "quantised in a way that transformers cannot read" in message
+    assert "another quantisation" in message
 
 
 def test_packages_that_are_not_installed(file, monkeypatch):

@@ -38,7 +38,10 @@ def read_config(folder: Path, file: Path, **options: str) -> "PreTrainedConfig":
             folder, local_files_only=True, trust_remote_code=False, **options
         )
     except Exception as error:
-        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); restore the original.") from error
+        advice = "restore the original"
+        if "not supported" in str(error):
+            advice = "take the model as a folder with config.json and safetensors, of a type that transformers knows"
+        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); {advice}.") from error
     return config
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CONFIG_FILE = "config.json"
+ADAPTER_CONFIG = "adapter_config.json"  # PEFT's
 WEIGHTS_FILE = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 TOKENIZER_FILES = (TOKENIZER_FILE, "tokenizer.model", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
@@ -86,9 +87,13 @@ def weight_files(folder: Path) -> list[Path]:
 def shards(index: Path) -> list[str]:
     """The names of the weight files that an index names, whatever they are called."""
     try:
-        return sorted(set(read_json(index)["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        other = next((name for name in names if not name.endswith(".safetensors")), None)
     except (KeyError, AttributeError, TypeError) as error:
         raise LayerDecodingError(f"{index} names no weight files; copy it again.") from error
+    if other is not None:  # transformers would unpickle it
+        raise LayerDecodingError(f"{index} names {other}, which is no safetensors file; restore the original.")
+    return names
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -125,12 +130,26 @@ def _shortcoming(path: Path) -> str | None:
         )
     if not path.is_dir():
         return f"There is no folder {path}; check the path, or give a Hub name, or mini for the bundled model."
+    if (path / ADAPTER_CONFIG).is_file() and not weight_files(path):
+        return _adapter(path)
     if not (path / CONFIG_FILE).is_file():
+        gguf = next(path.glob("*.gguf"), None)
+        if gguf is not None:
+            return f"{path} holds no config.json, but {gguf.name}; give that file."
         return f"{path} holds no config.json; give a folder that save_pretrained wrote."
     if not has_tokenizer(path):
         advice = "copy tokenizer.json (or vocab.json and merges.txt) from the original model into it"
         return f"{path} holds no tokenizer; {advice}."
     return None
+
+
+def _adapter(folder: Path) -> str:
+    """What a folder of PEFT's is, and what to do about it."""
+    base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or "another model"
+    return (
+        f"{folder} holds a PEFT adapter for {base}, not a model; merge it into that (merge_and_unload) and give the"
+        " folder that save_pretrained writes."
+    )
 
 
 def _no_weights(folder: Path) -> str:

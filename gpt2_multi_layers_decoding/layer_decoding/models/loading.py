@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory
+from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory, missing_package
 from layer_decoding.models.devices import (
     check_device_map,
     check_dtype,
@@ -129,7 +129,23 @@ def _read_model(
         if is_out_of_memory(error):
             where = device or "the devices there are"
             raise memory_error(source.name, weights.parameter_count, where, dtype) from error
-        raise LayerDecodingError(
-            f"The model in {source.path} cannot be built from its config.json and weights ({brief(error)}); restore"
-            " the original files."
-        ) from error
+        raise LayerDecodingError(f"The model in {source.path} {_why_not(error, config)}.") from error
+
+
+def _why_not(error: Exception, config: "PreTrainedConfig") -> str:
+    """Why a model could not be built, and what to do: what its config asks for that is not here, or damaged files."""
+    attention = getattr(config, "_attn_implementation", None)
+    quantised: Any = getattr(config, "quantization_config", None)
+    package = missing_package(error)
+    if attention not in (None, "eager", "sdpa"):
+        return (
+            f"asks for the attention {attention}, which cannot be had here ({brief(error)}); take attn_implementation"
+            " out of its config.json"
+        )
+    if quantised is not None:
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised.quant_method
+        advice = f"run pip install {package}, or " if package else ""
+        return f"is quantised ({method}), which cannot be read here ({brief(error)}); {advice}take one in 16 or 32 bits"
+    if package is not None:
+        return f"needs the package {package}, which is not installed; run pip install {package}"
+    return f"cannot be built from its config.json and weights ({brief(error)}); restore the original files"

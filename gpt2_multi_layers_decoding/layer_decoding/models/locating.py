@@ -5,6 +5,7 @@ from pathlib import Path
 
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.models import hub
+from layer_decoding.models.answers import HubError
 from layer_decoding.models.folder import Folder
 from layer_decoding.models.gguf.file import SUFFIX, GgufFile
 
@@ -36,7 +37,7 @@ def locate(name: str | None, say: Callable[[str], None]) -> Source:
             f"{name!r} is neither a folder nor a possible Hub name; check it, or give mini for the bundled model.",
             settings=("model",),
         )
-    return _snapshot(hub.find_cached(name) or hub.fetch(name, say), name)
+    return _snapshot(hub.snapshot(name, say), name)
 
 
 def is_folder_name(name: str) -> bool:
@@ -72,7 +73,7 @@ def _locate_default(say: Callable[[str], None]) -> Source:
         return _snapshot(cached, DEFAULT_MODEL)
     try:
         return _snapshot(hub.fetch(DEFAULT_MODEL, say), DEFAULT_MODEL)
-    except hub.HubError as failure:
+    except HubError as failure:
         say(
             f"{DEFAULT_MODEL} is not in the local cache and {failure.reason}, so the small bundled model"
             f" {BUNDLED_MODEL} runs instead; for {DEFAULT_MODEL}, {failure.advice}, or name its folder."

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SUFFIX = ".gguf"
+_NOT_YET = "not supported yet"  # transformers, of an architecture or a type of number
 PACKAGES = ("gguf", "accelerate")
 
 
@@ -32,9 +33,14 @@ class GgufFile:
         """The weights, by the file's header; refused where it is not there, not whole, or cannot be read here."""
         _check_is_there(self.path)
         header = _header(self.path)
+        _check_is_whole(self.path)
         end = max((header.data_start + info.offset + info.nbytes for info in header.tensors), default=0)
         size = self.path.stat().st_size
-        if not header.tensors or size < end:
+        if not header.tensors:
+            raise LayerDecodingError(
+                f"{self.path} holds no weights, only a vocabulary or settings; give the file that holds the model."
+            )
+        if size < end:
             raise LayerDecodingError(
                 f"{self.path} has {size:,} bytes and its header tells of {end:,}, so it is cut short; copy it again."
             )
@@ -90,12 +96,30 @@ def _check_is_there(file: Path) -> None:
         )
 
 
+def _check_is_whole(file: Path) -> None:
+    """Refuse a part of a model that was split over several files."""
+    from transformers.integrations.gguf.reader import read_gguf_metadata
+
+    metadata, _ = read_gguf_metadata(str(file))
+    parts = metadata.get("split.count", 1)
+    if parts > 1:
+        raise LayerDecodingError(
+            f"{file} is part {metadata.get('split.no', 0) + 1} of {parts} of a model; join them with llama.cpp's"
+            " llama-gguf-split --merge and give the file that it writes."
+        )
+
+
 def _header(file: Path) -> Any:
     from transformers.integrations.gguf.reader import GgufHeader
 
     try:
         return GgufHeader.from_file(str(file))
     except Exception as error:
+        if _NOT_YET in str(error):
+            raise LayerDecodingError(
+                f"{file} is quantised in a way that transformers cannot read ({brief(error)}); take another"
+                " quantisation of the model."
+            ) from error
         size = f"{file.stat().st_size:,} bytes"
         raise LayerDecodingError(
             f"{file} ({size}) is no GGUF file that can be read ({brief(error)}); copy it again."

@@ -78,10 +78,8 @@ def scale_frequencies(model: "PreTrainedModel", file: Path) -> None:
 
 
 def _read(file: Path, name: str) -> "torch.Tensor":
-    """One tensor of a GGUF file, in fractions."""
-    import torch
-    from gguf import GGUFReader
-    from gguf.quants import dequantize
+    """One tensor of a GGUF file that is not quantised."""
+    from transformers.integrations.gguf.reader import GgufHeader, load_gguf_state_dict
 
-    tensor = next(tensor for tensor in GGUFReader(file).tensors if tensor.name == name)
-    return torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy())
+    tensor: torch.Tensor = load_gguf_state_dict(GgufHeader.from_file(str(file)))[name][...].float()
+    return tensor
