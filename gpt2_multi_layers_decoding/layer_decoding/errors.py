@@ -62,3 +62,12 @@ def brief(error: BaseException) -> str:
     """The first sentence of a library's message on one line, at most 160 characters; the type's name if it has none."""
     text = re.split(r"\. (?=[A-Z])", " ".join(str(error).split()))[0].rstrip(".") or type(error).__name__
     return text if len(text) <= 160 else text[:159] + "…"
+
+
+_INSTALL = re.compile(r"pip install (?:-{1,2}[\w-]+ )*['\"`]?([A-Za-z][\w.\[\],-]*)")
+
+
+def missing_package(error: BaseException) -> str | None:
+    """The package that a library's message asks to have installed, or the module that is not there; else None."""
+    asked = _INSTALL.search(str(error))
+    return asked[1].rstrip(".-") if asked else getattr(error, "name", None) if isinstance(error, ImportError) else None

@@ -164,7 +164,7 @@ def test_damaged_folders(run, folder, tmp_path, damage, words):
 
 
 def test_a_model_that_is_nowhere(run):
-    assert_refused(run("--model", "no-one/no-model"), 1, "no-one/no-model", "--model mini")
+    assert_refused(run("--model", "no-one/no-model"), 1, "no-one/no-model", "mini")
     assert_refused(run("--model", "not a \x1b[31mname"), 1, r"not a \x1b[31mname")
 
 
@@ -204,7 +204,7 @@ def test_the_default_run_needs_no_option(run, monkeypatch):
     assert out.startswith(f"Prompt: {DEFAULT_PROMPT}\n\nLayer 1:")
     (fall_back,) = [line for line in err.splitlines() if "bundled" in line]
     assert "gpt2 is not in the local cache" in fall_back
-    assert "--model" in fall_back
+    assert "name its folder" in fall_back
 
 
 # ---------------------------------------------------------------- without error

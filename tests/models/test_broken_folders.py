@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models
 
 from model_folders import (
     END,
+    PICKLE,
     byte_tokenizer,
     cut_short,
     edit_json,
@@ -34,6 +35,13 @@ def empty_of_tensors(folder: Path) -> None:
     save_file({}, folder / "model.safetensors")
 
 
+def index_of_pickles(folder: Path) -> None:
+    shard_missing(folder)
+    index = folder / "model.safetensors.index.json"
+    edit_json(index, weight_map=dict.fromkeys(json.loads(index.read_text())["weight_map"], "weights.bin"))
+    (folder / "weights.bin").write_bytes(PICKLE)
+
+
 def tensors_missing(folder: Path) -> None:
     def edit(tensors):
         for name in [name for name in tensors if ".h.1." in name]:
@@ -42,8 +50,22 @@ def tensors_missing(folder: Path) -> None:
     edit_weights(folder / "model.safetensors", edit)
 
 
-def two_tokens_too_many(folder: Path) -> None:
-    byte_tokenizer(END, *(f"<{i}>" for i in range(5))).save_pretrained(folder)
+def tokenizer_of_another_model(folder: Path) -> None:
+    backend = byte_tokenizer(END).backend_tokenizer
+    vocab = {token: index + 100 for token, index in backend.get_vocab().items()}
+    other = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    other.pre_tokenizer = backend.pre_tokenizer
+    other.save(str(folder / "tokenizer.json"))
+
+
+def tokenizer_settings(**settings):
+    return lambda folder: edit_json(folder / "tokenizer_config.json", **settings)
+
+
+def sentencepiece_only(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>")
+    edit_json(folder / "tokenizer_config.json", tokenizer_class="LlamaTokenizer")
 
 
 def tokenizer_without_tokens(folder: Path) -> None:
@@ -70,6 +92,7 @@ DAMAGE = {
     "weights-empty-file": (written("model.safetensors", ""), ["0 bytes", "damaged", "copy it again"]),
     "weights-without-tensors": (empty_of_tensors, ["no weights at all", "copy it again"]),
     "shard-missing": (shard_missing, ["lacks model-0", "index", "copy that file"]),
+    "index-of-pickles": (index_of_pickles, ["index.json", "names weights.bin", "no safetensors file", "restore"]),
     "index-without-map": (index_without_map, ["index.json", "names no weight files", "copy it again"]),
     "tensors-missing": (tensors_missing, ["12 of the tensors", "transformer.h.1.", "restore"]),
     "wider-by-config": (
@@ -87,9 +110,61 @@ DAMAGE = {
     "tokenizer-not-json": (written("tokenizer.json", "{"), ["tokenizer", "cannot be read", "again"]),
     "tokenizer-of-nothing": (written("tokenizer.json", "{}"), ["tokenizer", "cannot be read", "again"]),
     "tokenizer-config-not-json": (written("tokenizer_config.json", "{"), ["tokenizer", "cannot be read", "again"]),
-    "tokenizer-with-too-many-ids": (two_tokens_too_many, ["ids up to 261", "ends at 259", "trained with"]),
+    "tokenizer-of-another-model": (tokenizer_of_another_model, ["ids up to 353", "ends at 259", "trained with"]),
+    "tokenizer-length-in-words": (tokenizer_settings(model_max_length="x"), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-unknown-is-nothing": (tokenizer_settings(unk_token=""), ["tokenizer", "cannot be read", "again"]),
+    "tokenizer-needs-a-package": (sentencepiece_only, ["package sentencepiece", "pip install sentencepiece"]),
     "tokenizer-without-tokens": (tokenizer_without_tokens, ["no token at all", "again"]),
 }
+
+
+def adapter(folder: Path) -> None:
+    without("config.json", "model.safetensors")(folder)
+    (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
+    save_file({}, folder / "adapter_model.safetensors")
+
+
+def adapter_beside_config(folder: Path) -> None:
+    without("model.safetensors")(folder)
+    (folder / "adapter_config.json").write_text("{}")
+
+
+def only_gguf(folder: Path) -> None:
+    without("config.json")(folder)
+    (folder / "model.gguf").touch()
+
+
+def quantised(**how):
+    return config_with(quantization_config=how)
+
+
+# What is wrong is not the files, and restoring them would not help.
+NOT_DAMAGED = {
+    "adapter": (adapter, ["PEFT adapter for some/base", "merge"]),
+    "adapter-and-config": (adapter_beside_config, ["PEFT adapter for another model", "merge"]),
+    "gguf": (only_gguf, ["model.gguf", "give that file"]),
+    "bitsandbytes": (quantised(quant_method="bitsandbytes", load_in_4bit=True), ["(bitsandbytes)", "pip install bits"]),
+    "gptq": (quantised(quant_method="gptq", bits=4), ["(gptq)", "pip install optimum"]),
+    "awq": (quantised(quant_method="awq", bits=4), ["(awq)", "pip install gptqmodel"]),
+    "compressed": (quantised(quant_method="compressed-tensors"), ["pip install compressed-tensors,"]),
+    "hqq": (quantised(quant_method="hqq"), ["(hqq)", "16 or 32 bits"]),
+    "torchao": (quantised(quant_method="torchao"), ["(torchao)", "16 or 32 bits"]),
+    "no-method": (quantised(bits=4), ["(unknown)", "16 or 32 bits"]),
+    "flash": (config_with(_attn_implementation="flash_attention_2"), ["attention flash_attention_2", "take attn_impl"]),
+    "flash-3": (
+        config_with(attn_implementation="flash_attention_3"),
+        ["attention flash_attention_3", "take attn_impl"],
+    ),
+    "flex": (config_with(attn_implementation="flex_attention"), ["attention flex_attention", "take attn_impl"]),
+}
+
+
+@pytest.mark.parametrize("change, words", NOT_DAMAGED.values(), ids=NOT_DAMAGED)
+def test_a_folder_that_is_not_damaged_but_cannot_be_used(change, words, tiny_copy):
+    change(tiny_copy)
+    message = refusal(str(tiny_copy))
+    assert_sentence(message, str(tiny_copy), *words)
+    assert "restore" not in message
 
 
 @pytest.mark.parametrize("damage, words", DAMAGE.values(), ids=DAMAGE)

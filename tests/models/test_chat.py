@@ -59,7 +59,7 @@ def test_the_reader_sees_what_the_model_reads(capsys):
 
 
 def test_a_tokenizer_without_a_template(mini, capsys, monkeypatch):
-    with pytest.raises(UsageError, match="no chat template; leave --chat out"):
+    with pytest.raises(UsageError, match="no chat template; give the question as a plain text"):
         encode_chat(mini.tokenizer, "Hi")
     monkeypatch.setattr("layer_decoding.models.loading.load_model", lambda *_args, **_options: mini)
     assert demo.main(["Hi", "--chat"]) == 2
@@ -69,5 +69,7 @@ def test_a_tokenizer_without_a_template(mini, capsys, monkeypatch):
 @pytest.mark.parametrize("template", ["{{ raise_exception('no users here') }}", "{% for %}", "{{ ''.__class__.x.y }}"])
 def test_a_template_that_fails(chatty, template):
     chatty.tokenizer.chat_template = template
-    with pytest.raises(LayerDecodingError, match=r"chat template of the model's tokenizer fails \(.*\); leave --chat"):
+    with pytest.raises(
+        LayerDecodingError, match=r"chat template of the model's tokenizer fails \(.*\); give the question as"
+    ):
         encode_chat(chatty.tokenizer, "Hi")

@@ -5,7 +5,8 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from layer_decoding.errors import UsageError, is_out_of_memory
-from layer_decoding.models import checkpoint, devices, loading
+from layer_decoding.models import devices
+from layer_decoding.models.folder import Folder
 from layer_decoding.models.loading import load_model, pick_device, pick_dtype
 from model_folders import store_in_half, tiny_config
 from refusals import assert_sentence, refusal
@@ -50,7 +51,7 @@ def test_device_that_is_there(asked, cuda, mps, device, machine):
 )
 def test_absent_device_is_refused_with_what_is_there(asked, cuda, present, machine):
     machine(cuda, False)
-    assert_sentence(refusal("mini", device=asked), f"device {asked}", present, "--device auto")
+    assert_sentence(refusal("mini", device=asked), f"device {asked}", present, "or auto")
 
 
 def test_build_of_torch_without_cuda_is_named(machine, monkeypatch):
@@ -100,7 +101,7 @@ def test_dtype_asked_for_is_that_of_every_weight(dtype, tiny_folder):
 
 def test_dtype_of_a_file_is_what_most_of_its_weights_have(tiny_copy):
     store_in_half(tiny_copy)
-    weights = checkpoint.check_weights(tiny_copy)
+    weights = Folder(tiny_copy, "").read_weights()
     assert weights.dtype == "float16"
     assert weights.parameter_count == GPT2LMHeadModel(tiny_config()).num_parameters()
 
@@ -120,19 +121,19 @@ OUT_OF_MEMORY = [
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:24] or "MemoryError")
 def test_exhausted_memory_is_one_sentence_with_the_need(error, tiny_folder, monkeypatch):
-    def fail(*_args):
+    def fail(*_args, **_options):
         raise error
 
-    monkeypatch.setattr(loading, "_from_pretrained", fail)
+    monkeypatch.setattr("layer_decoding.models.folder.build", fail)
     assert is_out_of_memory(error)
-    need = f"{checkpoint.check_weights(tiny_folder).parameter_count * 4 / 1e6:.0f} MB in float32"
-    assert_sentence(refusal(str(tiny_folder)), str(tiny_folder), need, "smaller model", "--dtype bfloat16")
+    need = f"{Folder(tiny_folder, '').read_weights().parameter_count * 4 / 1e6:.0f} MB in float32"
+    assert_sentence(refusal(str(tiny_folder)), str(tiny_folder), need, "smaller model or bfloat16")
 
 
 def test_exhausted_accelerator_names_the_cpu_and_only_what_would_help():
     message = str(devices.memory_error("big/model", 7_000_000_000, "cuda", "bfloat16"))
-    assert_sentence(message, "14,000 MB in bfloat16", "on cuda", "--device cpu")
-    assert "--dtype" not in message
+    assert_sentence(message, "14,000 MB in bfloat16", "on cuda", "or the CPU")
+    assert message.count("bfloat16") == 1
 
 
 @pytest.mark.parametrize(

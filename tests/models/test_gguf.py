@@ -1,125 +1,21 @@
 """Models in one GGUF file: the same model as its folder, and each way in which a file can fall short."""
 
+import struct
+
 import gguf
 import pytest
 import torch
-from tokenizers import pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import multi_layer_decoding_demo as demo
 import reference
+from gguf_files import CONTEXT, END, HEADS, TOKENS, WIDTH, finish, gpt2_file, llama_file
 from layer_decoding import decode_layers, load_model
-from layer_decoding.models import gguf as gguf_file
+from layer_decoding.models.gguf import file as gguf_file
 from layer_decoding.models.loading import quiet_libraries
 from layer_decoding.models.prompts import encode_prompt
 from refusals import refusal
-
-END = "<|endoftext|>"
-TOKENS = [*sorted(pre_tokenizers.ByteLevel.alphabet()), END, "on"]
-CONTEXT, LAYERS, HEADS, WIDTH = 48, 3, 2, 16  # a context that is not GPT-2's 1,024
-
-
-def writer_of(path, architecture, config):
-    """A GGUF file under way: sizes and a byte tokenizer with one merge."""
-    writer = gguf.GGUFWriter(path, architecture)
-    writer.add_context_length(CONTEXT)
-    writer.add_block_count(LAYERS)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(4 * WIDTH)
-    writer.add_head_count(HEADS)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(TOKENS)
-    kinds = [gguf.TokenType.NORMAL] * len(TOKENS)
-    kinds[TOKENS.index(END)] = gguf.TokenType.CONTROL
-    writer.add_token_types(kinds)
-    writer.add_token_merges(["o n"])
-    writer.add_eos_token_id(config.eos_token_id)
-    writer.add_bos_token_id(config.eos_token_id)
-    return writer
-
-
-def finish(writer, tensors):
-    for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor.float().contiguous().numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
-def gpt2_file(path):
-    """A random GPT-2 and the GGUF file of it, in which matrices lie the other way round."""
-    config = GPT2Config(
-        vocab_size=len(TOKENS),
-        n_positions=CONTEXT,
-        n_layer=LAYERS,
-        n_head=HEADS,
-        n_embd=WIDTH,
-        eos_token_id=256,
-        bos_token_id=256,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(0)
-    model = GPT2LMHeadModel(config).eval().requires_grad_(False)
-    names = {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output"}
-    names |= {"ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
-    state = model.transformer.state_dict()
-    tensors = {
-        "token_embd.weight": state["wte.weight"],
-        "position_embd.weight": state["wpe.weight"],
-        "output_norm.weight": state["ln_f.weight"],
-        "output_norm.bias": state["ln_f.bias"],
-        "output.weight": state["wte.weight"],
-    }
-    for layer in range(LAYERS):
-        for ours, theirs in names.items():
-            weight = state[f"h.{layer}.{ours}.weight"]
-            tensors[f"blk.{layer}.{theirs}.weight"] = weight.T if weight.ndim == 2 else weight
-            tensors[f"blk.{layer}.{theirs}.bias"] = state[f"h.{layer}.{ours}.bias"]
-    writer = writer_of(path, "gpt2", config)
-    writer.add_layer_norm_eps(config.layer_norm_epsilon)
-    finish(writer, tensors)
-    return model
-
-
-def llama_file(path):
-    """A random Llama and the GGUF file of it, in which the two halves of each rotated head are interleaved."""
-    config = LlamaConfig(
-        vocab_size=len(TOKENS),
-        max_position_embeddings=CONTEXT,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        eos_token_id=256,
-        bos_token_id=256,
-        initializer_range=0.3,
-    )
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    names = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attn_output"}
-    names |= {f"self_attn.{letter}_proj": f"attn_{letter}" for letter in "qkv"}
-    names |= {f"mlp.{name}_proj": f"ffn_{name}" for name in ("gate", "up", "down")}
-    state = model.model.state_dict()
-    tensors = {
-        "token_embd.weight": state["embed_tokens.weight"],
-        "output_norm.weight": state["norm.weight"],
-        "output.weight": model.lm_head.weight,
-    }
-    for layer in range(LAYERS):
-        for ours, theirs in names.items():
-            weight = state[f"layers.{layer}.{ours}.weight"]
-            if theirs in ("attn_q", "attn_k"):
-                weight = weight.view(HEADS, 2, -1, WIDTH).transpose(1, 2).reshape(WIDTH, WIDTH)
-            tensors[f"blk.{layer}.{theirs}.weight"] = weight
-    writer = writer_of(path, "llama", config)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_head_count_kv(HEADS)
-    writer.add_rope_dimension_count(WIDTH // HEADS)
-    writer.add_rope_freq_base(10_000.0)
-    finish(writer, tensors)
-    return model
 
 
 @pytest.fixture
@@ -190,7 +86,37 @@ def test_a_folder_that_is_called_like_a_file(tmp_path):
 def test_an_architecture_that_transformers_cannot_read(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "new.gguf", "unheard-of")
     finish(writer, {"token_embd.weight": torch.zeros(4, 4)})
-    assert "unheard-of" in refusal(str(tmp_path / "new.gguf"))
+    message = refusal(str(tmp_path / "new.gguf"))
+    assert "unheard-of" in message
+    assert "safetensors" in message
+    assert "restore" not in message
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_part_of_a_model(part, tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "part.gguf", "llama")
+    writer.add_uint16("split.no", part)
+    writer.add_uint16("split.count", 2)
+    finish(writer, {"token_embd.weight": torch.zeros(4, 4)} if part else {})
+    message = refusal(str(tmp_path / "part.gguf"))
+    assert f"part {part + 1} of 2" in message
+    assert "llama-gguf-split --merge" in message
+
+
+def test_a_vocabulary_alone(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "vocab.gguf", "llama")
+    writer.add_token_list(TOKENS)
+    finish(writer, {})
+    assert "no weights, only a vocabulary" in refusal(str(tmp_path / "vocab.gguf"))
+
+
+def test_a_type_of_number_that_transformers_cannot_read(file):
+    whole = file.read_bytes()
+    at = whole.index(b"token_embd.weight") + len(b"token_embd.weight") + 4 + 16
+    file.write_bytes(whole[:at] + struct.pack("<I", 34) + whole[at + 4 :])  # TQ1_0
+    message = refusal(str(file))
+    assert "quantised in a way that transformers cannot read" in message
+    assert "another quantisation" in message
 
 
 def test_packages_that_are_not_installed(file, monkeypatch):
@@ -198,3 +124,80 @@ def test_packages_that_are_not_installed(file, monkeypatch):
     message = refusal(str(file))
     assert "gguf to read it with" in message
     assert "pip install gguf accelerate" in message
+
+
+# ---------------------------------------------------------------- nothing in a file is left out
+
+
+def logits_of(path, ids):
+    return reference.text_logits(load_model(str(path), device="cpu").model, ids)
+
+
+def test_a_file_that_does_not_say_how_many_heads_share_keys(tmp_path):
+    """Old files of models in which none do; llama.cpp takes the number of heads."""
+    model = llama_file(tmp_path / "old.gguf", heads_shared_by=None)
+    ids = list(range(40))
+    assert torch.allclose(logits_of(tmp_path / "old.gguf", ids), reference.text_logits(model, ids), atol=1e-4)
+
+
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+
+
+def test_factors_of_rotary_positions_are_followed(tmp_path):
+    """Llama 3.1: the scaling is a tensor, and nothing in the metadata tells of it."""
+    plain = LlamaConfig(hidden_size=WIDTH, num_attention_heads=HEADS)
+    model = llama_file(tmp_path / "unscaled.gguf", rope=LLAMA3_ROPE)
+    factors = rotary(plain) / rotary(model.config)
+    assert factors.max() == 8
+    llama_file(tmp_path / "scaled.gguf", rope=LLAMA3_ROPE, extra={"rope_freqs.weight": factors})
+    ids = list(range(40))
+    expected = reference.text_logits(model, ids)
+    assert torch.allclose(logits_of(tmp_path / "scaled.gguf", ids), expected, atol=1e-4)
+    assert not torch.allclose(logits_of(tmp_path / "unscaled.gguf", ids), expected, atol=1e-2)
+    decoding = decode_layers(load_model(str(tmp_path / "scaled.gguf")).model, ids, 5, context="own")
+    assert list(decoding.final_row.ids) == reference.plain_greedy(model, ids, 5)
+
+
+def rotary(config):
+    return LlamaRotaryEmbedding(config).inv_freq
+
+
+def test_a_base_of_rotary_positions_that_transformers_drops(tmp_path):
+    base = 77_000.0
+    model = llama_file(tmp_path / "base.gguf", rope={"rope_type": "default", "rope_theta": base})
+    edited = (tmp_path / "base.gguf").read_bytes()
+    at = edited.index(b"rope.freq_base") + len(b"rope.freq_base") + 4
+    (tmp_path / "base.gguf").write_bytes(edited[:at] + struct.pack("<f", base) + edited[at + 4 :])
+    ids = list(range(40))
+    assert torch.allclose(logits_of(tmp_path / "base.gguf", ids), reference.text_logits(model, ids), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "extra, settings, words",
+    [
+        ({"blk.0.attn_q.scale": torch.ones(1)}, {}, ["blk.0.attn_q.scale", "quantised"]),
+        ({"blk.1.attn_sub_norm.weight": torch.ones(WIDTH), "x.weight": torch.ones(1)}, {}, ["attn_sub_norm", "1 more"]),
+        ({"rope_freqs.weight": torch.ones(3)}, {}, ["rope_freqs.weight", "3 factors"]),
+        ({"rope_factors_long.weight": torch.ones(4)}, {}, ["rope_factors_long.weight"]),
+        ({}, {"rope_scaling_type": gguf.RopeScalingType.LINEAR, "rope_scaling_factor": 4.0}, ["linear", "positions"]),
+    ],
+)
+def test_what_the_model_would_run_without_is_named(extra, settings, words, tmp_path):
+    llama_file(tmp_path / "more.gguf", extra=extra, settings=settings)
+    message = refusal(str(tmp_path / "more.gguf"))
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("blocks, words", [(10**9, "impossible"), (50_000, "asks for 50,000 layers")])
+def test_more_blocks_than_a_file_can_hold(file, blocks, words):
+    whole = file.read_bytes()
+    at = whole.index(b"block_count") + len(b"block_count") + 4
+    file.write_bytes(whole[:at] + struct.pack("<I", blocks) + whole[at + 4 :])
+    assert words in refusal(str(file))

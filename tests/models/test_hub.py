@@ -1,5 +1,6 @@
 """A model by its name: from the cache without a network, else from a Hub, which can fail in many ways."""
 
+import json
 import shutil
 import socket
 import threading
@@ -15,8 +16,19 @@ from huggingface_hub import constants
 from fake_hub import COMMIT, FakeHub
 from layer_decoding.models import hub
 from layer_decoding.models.loading import load_model
-from model_folders import PICKLE, cut_short, index_without_map, pickle_instead, shard_missing, without
+from model_folders import (
+    PICKLE,
+    cut_short,
+    edit_json,
+    index_without_map,
+    pickle_instead,
+    shard,
+    shard_missing,
+    without,
+)
 from refusals import assert_sentence, refusal
+
+INDEX = "model.safetensors.index.json"
 
 
 @pytest.fixture
@@ -120,7 +132,7 @@ def test_damaged_gpt2_in_the_cache_is_an_error_not_another_model(online, tiny_fo
 def test_incomplete_snapshot_counts_as_not_cached(damage, online, tiny_folder, closed_port, monkeypatch):
     damage(put_in_cache(online, "some/model", tiny_folder))
     monkeypatch.setenv("HF_ENDPOINT", closed_port)
-    assert_sentence(refusal("some/model"), "some/model", closed_port, "HF_ENDPOINT", "folder", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", closed_port, "HF_ENDPOINT", "folder", "mini for the")
 
 
 # ---------------------------------------------------------------- downloads
@@ -168,20 +180,97 @@ def test_gpt2_is_downloaded_when_nothing_is_asked_for(moved, fake_hub, tiny_fold
     assert_sentence(loaded.notes[0], "Downloading gpt2 (0 MB)")
 
 
-def test_which_files_are_wanted():
-    sharded = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
-    index = "model.safetensors.index.json"
-    others = [
-        "consolidated.safetensors",
-        "model.fp16.safetensors",
-        "onnx/model-1-of-1.safetensors",
-        "pytorch_model.bin",
-    ]
-    files = dict.fromkeys(["tokenizer.json", *others, *sharded, index, "config.json"], 1)
-    assert hub._wanted_files(files) == ["config.json", "tokenizer.json", index, *sharded]
-    assert hub._wanted_files(files | {"model.safetensors": 1})[-1] == "model.safetensors"
+def sharded_as(folder: Path, pattern: str) -> dict[str, bytes]:
+    """The files of `folder` with its weights in shards, called as `pattern` says; and others that no index names."""
+    shard(folder)
+    files = files_of(folder)
+    index = json.loads(files[INDEX])
+    names = sorted(set(index["weight_map"].values()))
+    called = {name: pattern.format(number + 1, len(names)) for number, name in enumerate(names)}
+    files |= {called[name]: files.pop(name) for name in names}
+    index["weight_map"] = {tensor: called[name] for tensor, name in index["weight_map"].items()}
+    others = ["consolidated.safetensors", "model.fp16.safetensors", "model-00001-of-00009.safetensors"]
+    return files | {INDEX: json.dumps(index).encode()} | dict.fromkeys(others, b"x")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["model-{:05}-of-{:05}.safetensors", "model_{:05}-of-{:05}.safetensors", "part{}of{}.safetensors"],
+)
+def test_shards_are_taken_by_the_index_whatever_they_are_called(pattern, fake_hub, tiny_copy, tiny_folder):
+    fake_hub.repositories["some/model"] = sharded_as(tiny_copy, pattern)
+    loaded = load_model("some/model")
+    assert_sentence(loaded.notes[0], "Downloading some/model", "MB")
+    asked = {request.rpartition("/main/")[2] for request in fake_hub.requests if "/resolve/" in request}
+    assert not asked & {"consolidated.safetensors", "model.fp16.safetensors", "model-00001-of-00009.safetensors"}
+    assert torch.equal(loaded.model.lm_head.weight, load_model(str(tiny_folder)).model.lm_head.weight)
+    fake_hub.requests.clear()
+    load_model("some/model")
+    assert fake_hub.requests == []
+
+
+def test_an_index_that_names_what_is_not_there(fake_hub, tiny_copy):
+    fake_hub.repositories["some/model"] = sharded_as(tiny_copy, "{}of{}.safetensors")
+    files = fake_hub.repositories["some/model"]
+    first = next(name for name in sorted(files) if name.startswith("1of"))
+    del files[first]
+    assert_sentence(refusal("some/model"), f"lacks {first}", "another model")
+
+
+def test_sizes():
     assert hub._size([548_105_171, None]) == "size unknown"
     assert hub._size([548_105_171, 1_355_256]) == "549 MB"
+
+
+# ---------------------------------------------------------------- the chat template
+
+
+TEMPLATE = "{{ messages[0]['content'] }}!"
+
+
+def test_a_chat_template_is_downloaded(fake_hub, tiny_folder):
+    fake_hub.repositories["some/model"] = files_of(tiny_folder) | {"chat_template.jinja": TEMPLATE.encode()}
+    assert load_model("some/model").tokenizer.chat_template == TEMPLATE
+    fake_hub.requests.clear()
+    assert load_model("some/model").tokenizer.chat_template == TEMPLATE
+    assert fake_hub.requests == []
+
+
+def test_a_snapshot_without_the_template_that_the_hub_has_is_completed(fake_hub, online, tiny_folder):
+    put_in_cache(online, "some/model", tiny_folder)
+    fake_hub.repositories["some/model"] = files_of(tiny_folder) | {"chat_template.jinja": TEMPLATE.encode()}
+    assert load_model("some/model").tokenizer.chat_template == TEMPLATE
+    assert not any("safetensors" in request for request in fake_hub.requests)
+    fake_hub.requests.clear()
+    load_model("some/model")
+    assert fake_hub.requests == []
+
+
+def test_a_snapshot_that_has_no_template_to_take_is_asked_about_once(fake_hub, online, tiny_folder):
+    put_in_cache(online, "some/model", tiny_folder)
+    fake_hub.repositories["some/model"] = files_of(tiny_folder)
+    for _ in range(2):
+        assert load_model("some/model").revision == COMMIT
+    assert fake_hub.requests == [f"GET /api/models/some/model/revision/{COMMIT}"]
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("sign", ["template", "settings", "whole repository"])
+def test_a_snapshot_that_lacks_nothing_needs_no_network(sign, online, tiny_folder):
+    folder = put_in_cache(online, "some/model", tiny_folder)
+    if sign == "template":
+        (folder / "chat_template.jinja").write_text(TEMPLATE)
+    elif sign == "settings":
+        edit_json(folder / "tokenizer_config.json", chat_template=TEMPLATE)
+    else:
+        (folder / ".gitattributes").touch()
+    assert (load_model("some/model").tokenizer.chat_template == TEMPLATE) is (sign != "whole repository")
+
+
+def test_a_snapshot_stands_where_the_hub_cannot_be_asked(online, tiny_folder, closed_port, monkeypatch):
+    put_in_cache(online, "some/model", tiny_folder)
+    monkeypatch.setenv("HF_ENDPOINT", closed_port)
+    assert load_model("some/model").revision == COMMIT
 
 
 def test_proxy_is_honoured(fake_hub, tiny_folder, monkeypatch):
@@ -221,15 +310,67 @@ def test_repository_that_cannot_be_loaded_is_not_downloaded(missing, reason, fak
         (404, {"X-Error-Code": "RepoNotFound"}, ["knows no such model", "HTTP 404", "spelling"]),
         (401, {}, ["knows no such model", "HTTP 401", "hf auth login"]),
         (403, {"X-Error-Code": "GatedRepo"}, ["accepted its terms", "hf auth login"]),
+        (403, {"X-Error-Message": "Access to this resource is disabled."}, ["refuses", "resource is disabled"]),
+        (403, {}, ["refuses to give it (HTTP 403)", "hf auth login", "mirror"]),
+        (429, {"X-Error-Message": "We had to rate limit you"}, ["HTTP 429: We had to rate limit you", "later"]),
         (503, {}, ["HTTP 503", "later"]),
         (200, {}, ["does not answer as a Hub does", "HF_ENDPOINT"]),
     ],
-    ids=["unknown", "unknown-by-code", "unauthorised", "gated", "out-of-order", "not-a-hub"],
+    ids=["unknown", "by-code", "unauthorised", "gated", "disabled", "forbidden", "too-often", "out-of-order", "no-hub"],
 )
 def test_answers_of_the_hub_that_are_no_model(status, headers, words, fake_hub):
     fake_hub.statuses["/api/models/some/model"] = (status, headers)
     message = refusal("some/model")
-    assert_sentence(message, "some/model", fake_hub.url if status != 403 else "Hub", "--model mini", *words)
+    assert_sentence(message, "some/model", "mini for the", *words)
+    assert fake_hub.url in message or "GatedRepo" in headers.values()
+
+
+@pytest.mark.parametrize(
+    "status, said, words",
+    [
+        (401, "User Access Token is expired", ["access token", "HTTP 401: User Access Token is expired", "HF_TOKEN"]),
+        (401, "Invalid credentials in Authorization header", ["access token", "Invalid credentials", "hf auth login"]),
+        (
+            403,
+            "Your token lacks the read permission",
+            ["refuses", "lacks the read permission", "what the access token"],
+        ),
+    ],
+)
+def test_an_access_token_that_is_not_taken(status, said, words, fake_hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
+    fake_hub.statuses["/api/models/some/model"] = (status, {"X-Error-Message": said})
+    message = refusal("some/model")
+    assert_sentence(message, *words)
+    assert "knows no such model" not in message
+    assert "terms" not in message
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_certificates_that_are_not_there(content, tmp_path, monkeypatch, closed_port):
+    file = tmp_path / "certificates.pem"
+    if content:
+        file.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("HF_ENDPOINT", closed_port.replace("http:", "https:"))
+    huggingface_hub.close_session()
+    message = refusal("some/model")
+    assert_sentence(message, f"the certificates in {file}, which SSL_CERT_FILE names", "unset")
+    assert "cache cannot be written" not in message
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"adapter_config.json": b"{}", "adapter_model.safetensors": b"x"}, ["PEFT adapter", "merge it"]),
+        ({"config.json": b"{}", "model-Q4.gguf": b"x"}, ["only GGUF files", "give its path"]),
+    ],
+)
+def test_a_repository_of_something_else(files, words, fake_hub):
+    fake_hub.repositories["some/model"] = files
+    assert_sentence(refusal("some/model"), "some/model", *words)
+    assert fake_hub.requests == ["GET /api/models/some/model"]
 
 
 def test_gated_files_behind_an_open_listing(fake_hub, tiny_folder):
@@ -246,7 +387,7 @@ def test_hub_that_answers_and_then_falls_silent(fake_hub, tiny_folder, monkeypat
     fake_hub.repositories["some/model"] = files_of(tiny_folder)
     fake_hub.silent.add("/some/model/resolve/main/model.safetensors")
     started = time.perf_counter()
-    assert_sentence(refusal("some/model"), "some/model", "broke off", "timed out", "HF_ENDPOINT", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", "broke off", "timed out", "HF_ENDPOINT", "mini for the")
     assert time.perf_counter() - started < 3
 
 
@@ -260,7 +401,7 @@ def test_silent_hub_is_noticed_within_five_seconds(monkeypatch):
     assert noticed[0] < 5
     assert loaded.name == "mini"
     assert len(loaded.notes) == 2
-    assert_sentence(loaded.notes[0], "gpt2", "mini", "4 seconds", "HF_ENDPOINT", "--model")
+    assert_sentence(loaded.notes[0], "gpt2", "mini", "4 seconds", "HF_ENDPOINT", "name its folder")
 
 
 @pytest.mark.usefixtures("online")
@@ -276,7 +417,7 @@ def test_name_lookup_that_hangs_is_left_behind(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     started = time.perf_counter()
     try:
-        assert_sentence(refusal("some/model"), "some/model", "http://hub.invalid", "HF_ENDPOINT", "--model mini")
+        assert_sentence(refusal("some/model"), "some/model", "http://hub.invalid", "HF_ENDPOINT", "mini for the")
         assert time.perf_counter() - started < 3
     finally:
         released.set()
@@ -286,13 +427,13 @@ def test_name_lookup_that_hangs_is_left_behind(monkeypatch):
 def test_refused_connection_falls_back_to_mini_only_for_the_default(closed_port, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", closed_port)
     assert load_model().name == "mini"
-    assert_sentence(refusal("gpt2"), "gpt2", closed_port, "HF_ENDPOINT", "local folder", "--model mini")
+    assert_sentence(refusal("gpt2"), "gpt2", closed_port, "HF_ENDPOINT", "local folder", "mini for the")
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 def test_offline_mode_asks_nobody(variable, fake_hub, monkeypatch):
     monkeypatch.setenv(variable, "1")
-    assert_sentence(refusal("some/model"), "some/model", f"unset {variable}", "folder", "--model mini")
+    assert_sentence(refusal("some/model"), "some/model", f"unset {variable}", "folder", "mini for the")
     loaded = load_model()
     assert loaded.name == "mini"
     assert_sentence(loaded.notes[0], f"{variable} is set", f"unset {variable}")

@@ -53,7 +53,7 @@ def test_mini_is_the_bundled_model_even_beside_a_folder_of_that_name(tmp_path, m
 
 
 def test_folder_that_is_not_there(tmp_path):
-    assert_sentence(refusal(str(tmp_path / "nowhere")), str(tmp_path / "nowhere"), "--model mini")
+    assert_sentence(refusal(str(tmp_path / "nowhere")), str(tmp_path / "nowhere"), "mini for the bundled model")
 
 
 def test_file_instead_of_folder(tiny_folder):
@@ -63,7 +63,7 @@ def test_file_instead_of_folder(tiny_folder):
 
 @pytest.mark.parametrize("name", ["a b", "-x", "gpt2?", "two\nlines", "a--b", "x" * 97, "x" * 999], ids=range(7))
 def test_impossible_name(name):
-    assert_sentence(refusal(name), repr(name), "neither a folder nor a possible Hub name", "--model mini")
+    assert_sentence(refusal(name), repr(name), "neither a folder nor a possible Hub name", "mini")
 
 
 @pytest.mark.parametrize("name", ["./" + "x" * 999, "~nobody-of-that-name/gpt2", "a--b/c"], ids=range(3))

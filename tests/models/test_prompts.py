@@ -5,6 +5,8 @@ import os
 import sys
 
 import pytest
+from tokenizers import Tokenizer, models, processors
+from transformers import PreTrainedTokenizerFast
 
 import multi_layer_decoding_demo as demo
 from layer_decoding.cli.input import DEFAULT_PROMPT, read_prompt
@@ -104,6 +106,17 @@ def test_tokens_added_after_the_prompt_are_left_out(template, before, text):
         *tokenizer.convert_tokens_to_ids(before),
         *tokenizer.encode(text, add_special_tokens=False),
     ]
+
+
+@pytest.mark.parametrize("unknown", [None, "?"])
+@pytest.mark.parametrize("text", ["AC", "", "<s>G", "</s>"])
+def test_what_comes_before_a_prompt_in_an_alphabet_without_letter_a(text, unknown):
+    backend = Tokenizer(models.BPE(vocab={"A": 0, "C": 2, "G": 3, "T": 1, "?": 6}, merges=[], unk_token=unknown))
+    backend.add_special_tokens(["<s>", "</s>"])
+    ids = {special: backend.token_to_id(special) for special in ("<s>", "</s>")}
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=list(ids.items()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert encode_prompt(tokenizer, text) == [ids["<s>"], *backend.encode(text, add_special_tokens=False).ids]
 
 
 def test_end_of_text_in_a_prompt_is_the_special_token(mini):

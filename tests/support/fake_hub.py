@@ -29,6 +29,7 @@ class FakeHub(ThreadingHTTPServer):
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         if path in self.statuses:
             return *self.statuses[path], b"<html>"
+        path = path.removesuffix(f"/revision/{COMMIT}").replace(f"/resolve/{COMMIT}/", "/resolve/main/")
         if path.startswith("/api/models/") and path.removeprefix("/api/models/") in self.repositories:
             name = path.removeprefix("/api/models/")
             siblings = [{"rfilename": file, "size": len(data)} for file, data in self.repositories[name].items()]

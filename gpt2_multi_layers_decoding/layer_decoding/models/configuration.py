@@ -1,12 +1,10 @@
 """The configuration of a model: read, and refused where it is not that of a stack of causal attention blocks."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, brief
-from layer_decoding.models.checkpoint import read_json
-from layer_decoding.models.gguf import set_context
-from layer_decoding.models.locating import Source
 from layer_decoding.models.sizes import text_config
 
 if TYPE_CHECKING:
@@ -15,30 +13,53 @@ if TYPE_CHECKING:
 
 # In transformers' causal mapping, outside its masked-LM mapping, and yet every position attends to all others.
 _BIDIRECTIONAL = frozenset({"bert-generation", "xlnet"})
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_MOST_LAYERS = 100_000  # some configurations make a list of them
 _WANTED = "a layer-by-layer view needs a causal decoder such as gpt2 or llama"
 
 
-def read_config(source: Source) -> "PreTrainedConfig":
-    """The configuration of a model, once it is known to be that of a causal decoder with attention blocks."""
-    file = source.folder / (source.gguf or "config.json")
-    if source.gguf is None:
-        _check_model_type(read_json(file), file)
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in `file`; anything else is refused."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LayerDecodingError(f"{file} cannot be read ({brief(error)}); restore the original.") from error
+    if not isinstance(document, dict):
+        raise LayerDecodingError(f"{file} holds no JSON object; restore the original.")
+    return document
+
+
+def read_config(folder: Path, file: Path, **options: str) -> "PreTrainedConfig":
+    """The configuration that transformers makes of `file` in `folder`, whatever it describes."""
     from transformers import AutoConfig
 
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            source.folder, local_files_only=True, trust_remote_code=False, **source.options
+            folder, local_files_only=True, trust_remote_code=False, **options
         )
-        if source.gguf is not None:
-            set_context(config, file)
     except Exception as error:
-        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); restore the original.") from error
-    _check_decoder(config, file)
-    _check_sizes(config, file)
+        advice = "restore the original"
+        if "not supported" in str(error):
+            advice = "take the model as a folder with config.json and safetensors, of a type that transformers knows"
+        raise LayerDecodingError(f"{file} cannot be used ({brief(error)}); {advice}.") from error
     return config
 
 
-def _check_model_type(document: dict[str, Any], file: Path) -> None:
+def check_config(config: "PreTrainedConfig", file: Path) -> None:
+    """Refuse a configuration that is not that of a causal decoder with attention blocks, of possible sizes."""
+    _check_decoder(config, file)
+    _check_sizes(config, file)
+
+
+def check_layer_counts(document: dict[str, Any], file: Path) -> None:
+    """Refuse a number of layers that no model has, before a configuration is made of it."""
+    for name in _LAYER_COUNTS:
+        value = document.get(name)
+        if isinstance(value, int) and value > _MOST_LAYERS:
+            raise LayerDecodingError(f"{file} gives {name} as {value:,}, which is impossible; restore the original.")
+
+
+def check_model_type(document: dict[str, Any], file: Path) -> None:
     """Refuse a config that names no architecture, or one that transformers has no class for."""
     model_type = document.get("model_type")
     if not isinstance(model_type, str):

@@ -26,7 +26,8 @@ def pick_device(asked: str = "auto") -> tuple[str, str]:
     if ("cuda:0" if asked == "cuda" else asked) not in present:
         raise LayerDecodingError(
             f"The device {asked} is not here: torch finds {', '.join(present)}{_cuda_hint(asked)}; use one of those, or"
-            " --device auto."
+            " auto.",
+            settings=("device",),
         )
     return asked, "as asked"
 
@@ -86,14 +87,15 @@ def check_dtype(dtype: str) -> None:
 def memory_error(name: str, parameter_count: int, device: str, dtype: str) -> LayerDecodingError:
     """What did not fit where, how much it needs, and what to try; never done silently in its stead."""
     needed = f"{parameter_count * _BYTES[dtype] / 1e6:,.0f} MB"
-    ways = ["a smaller model"]
+    ways = {"model": "a smaller model"}
     if dtype == "float32":
-        ways.append("--dtype bfloat16")
+        ways["dtype"] = "bfloat16"
     if device != "cpu":
-        ways.append("--device cpu")
+        ways["device"] = "the CPU"
     return LayerDecodingError(
         f"There is not enough memory on {device} for {name}, whose weights alone take {needed} in {dtype}; try"
-        f" {' or '.join(ways)}."
+        f" {' or '.join(ways.values())}.",
+        settings=tuple(ways),
     )
 
 

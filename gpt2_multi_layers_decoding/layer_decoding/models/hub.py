@@ -4,17 +4,25 @@
 included, and downloads what a model needs: config, tokenizer and safetensors, never a pickle.
 """
 
-import json
 import os
-import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from layer_decoding.errors import LayerDecodingError, brief
-from layer_decoding.models.checkpoint import BPE_FILES, TOKENIZER_FILES, WEIGHTS_FILE, WEIGHTS_INDEX, is_complete
+from layer_decoding.models.answers import HubError, cache_error, endpoint, hub_error
+from layer_decoding.models.folder import (
+    ADAPTER_CONFIG,
+    BPE_FILES,
+    CONFIG_FILE,
+    TOKENIZER_FILES,
+    WEIGHTS_FILE,
+    WEIGHTS_INDEX,
+    is_complete,
+    shards,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -25,33 +33,19 @@ TIMEOUT_SECONDS = 10.0  # without a byte, once the Hub has answered
 _OWNERS = dict.fromkeys(("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl"), "openai-community") | {
     "distilgpt2": "distilbert"
 }
+_CHAT_TEMPLATE = "chat_template.jinja"
 _SMALL_FILES = (
-    "config.json",
+    CONFIG_FILE,
     "generation_config.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
+    _CHAT_TEMPLATE,
     *TOKENIZER_FILES,
     *BPE_FILES,
 )
 _OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-_SHARD = re.compile(r"model[^/]*-\d+-of-\d+\.safetensors")
-_CONNECT = "check the connection, set HF_ENDPOINT to a mirror"
 Answer = TypeVar("Answer")
-
-
-class HubError(LayerDecodingError):
-    """No model came from the Hub: `reason` is the clause that says why, `advice` what would help.
-
-    Both are kept apart from the message for a caller that has another model to offer.
-    """
-
-    def __init__(self, name: str, reason: str, advice: str = _CONNECT) -> None:
-        super().__init__(
-            f"{name} is not in the local cache and {reason}; {advice}, give a local folder, or use --model mini."
-        )
-        self.reason = reason
-        self.advice = advice
 
 
 def is_possible_name(name: str) -> bool:
@@ -72,10 +66,55 @@ def find_cached(name: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     for spelling in spellings(name):
-        config = try_to_load_from_cache(spelling, "config.json")
+        config = try_to_load_from_cache(spelling, CONFIG_FILE)
         if isinstance(config, str) and is_complete(Path(config).parent):
             return Path(config).parent
     return None
+
+
+def snapshot(name: str, say: Callable[[str], None]) -> Path:
+    """The snapshot folder of `name`: the cached one, completed by a chat template if the Hub has one, else fetched.
+
+    A cached one that nothing is known to be missing from is taken without a word to the network.
+    """
+    cached = find_cached(name)
+    if cached is None:
+        return fetch(name, say)
+    if _may_lack_template(cached, name) and not _offline_variable():
+        with suppress(HubError):
+            _fetch_template(cached, name)
+    return cached
+
+
+def _may_lack_template(folder: Path, name: str) -> bool:
+    """Whether a snapshot was taken without its chat template, as far as can be told from the cache.
+
+    What was asked for in vain is marked there; a snapshot of all files is told by one that every repository has.
+    """
+    if len(spellings(name)) > 1 or any((folder / file).is_file() for file in (_CHAT_TEMPLATE, ".gitattributes")):
+        return False  # GPT-2 itself has none
+    settings = folder / "tokenizer_config.json"
+    in_settings = settings.is_file() and '"chat_template"' in settings.read_text(encoding="utf-8", errors="replace")
+    return not in_settings and not _absence_mark(folder).exists()
+
+
+def _absence_mark(folder: Path) -> Path:
+    """Where huggingface_hub's cache notes that a snapshot has no chat template."""
+    return folder.parent.parent / ".no_exist" / folder.name / _CHAT_TEMPLATE
+
+
+def _fetch_template(folder: Path, name: str) -> None:
+    """The chat template of a cached snapshot, or a note that it has none."""
+    if any(file.rfilename == _CHAT_TEMPLATE for file in _ask(name, folder.name).siblings or ()):
+        _download(name, [_CHAT_TEMPLATE], folder.name)
+    else:
+        _note_absence(folder)
+
+
+def _note_absence(folder: Path) -> None:
+    with suppress(OSError):  # a cache that may only be read
+        _absence_mark(folder).parent.mkdir(parents=True, exist_ok=True)
+        _absence_mark(folder).touch()
 
 
 def fetch(name: str, say: Callable[[str], None]) -> Path:
@@ -89,10 +128,13 @@ def fetch(name: str, say: Callable[[str], None]) -> Path:
         raise HubError(name, f"{offline} is set", f"unset {offline}")
     info = _ask(name)
     sizes = {file.rfilename: file.size for file in info.siblings or ()}
-    wanted = _wanted_files(sizes)
-    _check_listing(name, wanted)
-    say(f"Downloading {name} ({_size([sizes[file] for file in wanted])}) from {_endpoint()}.")
-    return _download(name, wanted)
+    _check_listing(name, sizes.keys())
+    wanted = [*(file for file in _SMALL_FILES if file in sizes), *_weight_files(name, sizes)]
+    say(f"Downloading {name} ({_size([sizes[file] for file in wanted])}) from {endpoint()}.")
+    folder = _download(name, wanted)
+    if _CHAT_TEMPLATE not in sizes:
+        _note_absence(folder)
+    return folder
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -124,23 +166,19 @@ def _offline_variable() -> str | None:
     return _OFFLINE_VARIABLES[0] if constants.HF_HUB_OFFLINE else None
 
 
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or constants.ENDPOINT
-
-
-def _ask(name: str) -> "ModelInfo":
+def _ask(name: str, revision: str | None = None) -> "ModelInfo":
     """What the Hub has under `name`, with file sizes: the probe and the first real request in one."""
     from huggingface_hub import HfApi
 
     def ask() -> "ModelInfo":
-        return HfApi(endpoint=_endpoint()).model_info(name, files_metadata=True, timeout=PROBE_SECONDS)
+        return HfApi(endpoint=endpoint()).model_info(
+            name, revision=revision, files_metadata=True, timeout=PROBE_SECONDS
+        )
 
     try:
         return _within(PROBE_SECONDS, ask)
     except Exception as error:
-        raise _hub_error(name, error, f"{_endpoint()} cannot be reached") from error
+        raise hub_error(name, error, f"{endpoint()} cannot be reached") from error
 
 
 def _within(seconds: float, work: Callable[[], Answer]) -> Answer:
@@ -163,24 +201,34 @@ def _within(seconds: float, work: Callable[[], Answer]) -> Answer:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from None
 
 
-def _wanted_files(sizes: dict[str, int | None]) -> list[str]:
-    """The files at the repository's root to download, weights last: the single safetensors file, else its shards."""
-    shards = [file for file in sorted(sizes) if _SHARD.fullmatch(file)]
-    weights = [WEIGHTS_FILE] if WEIGHTS_FILE in sizes else [WEIGHTS_INDEX, *shards]
-    return [file for file in (*_SMALL_FILES, *weights) if file in sizes]
+def _weight_files(name: str, sizes: dict[str, int | None]) -> list[str]:
+    """The single safetensors file, else the index, which is downloaded for that, and the shards that it names."""
+    if WEIGHTS_FILE in sizes:
+        return [WEIGHTS_FILE]
+    named = shards(_download(name, [WEIGHTS_INDEX]) / WEIGHTS_INDEX)
+    missing = [file for file in named if file not in sizes]
+    if missing:
+        raise HubError(name, f"lacks {missing[0]} on the Hub, which its index names", "pick another model")
+    return [WEIGHTS_INDEX, *named]
 
 
-def _check_listing(name: str, files: list[str]) -> None:
+def _check_listing(name: str, files: Collection[str]) -> None:
     """Refuse, before anything is downloaded, a repository that lacks a part of a model that can be loaded here."""
-    if not any(file.endswith(".safetensors") for file in files):
+    advice = "pick another model"
+    if ADAPTER_CONFIG in files and CONFIG_FILE not in files:
+        reason = "is a PEFT adapter on the Hub, not a model"
+        advice = "merge it into the model that it was made for and save that"
+    elif not {WEIGHTS_FILE, WEIGHTS_INDEX} & set(files):
         reason = "has no safetensors weights on the Hub (a pickle is refused, because unpickling can run any code)"
-    elif "config.json" not in files:
+        if any(file.endswith(".gguf") for file in files):
+            reason, advice = "has only GGUF files on the Hub", "download one of them and give its path"
+    elif CONFIG_FILE not in files:
         reason = "has no config.json on the Hub"
     elif not any(file in files for file in TOKENIZER_FILES) and not all(file in files for file in BPE_FILES):
         reason = "has no tokenizer on the Hub"
     else:
         return
-    raise HubError(name, reason, "pick another model")
+    raise HubError(name, reason, advice)
 
 
 def _size(sizes: list[int | None]) -> str:
@@ -188,7 +236,7 @@ def _size(sizes: list[int | None]) -> str:
     return f"{sum(known) / 1e6:,.0f} MB" if len(known) == len(sizes) else "size unknown"
 
 
-def _download(name: str, files: list[str]) -> Path:
+def _download(name: str, files: list[str], revision: str | None = None) -> Path:
     """Each of `files` into the cache; returns the snapshot folder.
 
     ``snapshot_download`` lists the files without any timeout, and ``hf_hub_download`` asks a silent Hub for a file's
@@ -199,28 +247,9 @@ def _download(name: str, files: list[str]) -> Path:
     path = ""
     try:
         for file in files:
-            get_hf_file_metadata(hf_hub_url(name, file, endpoint=_endpoint()), timeout=TIMEOUT_SECONDS)
-            path = hf_hub_download(name, file, endpoint=_endpoint(), etag_timeout=TIMEOUT_SECONDS)
+            url = hf_hub_url(name, file, endpoint=endpoint(), revision=revision)
+            get_hf_file_metadata(url, timeout=TIMEOUT_SECONDS)
+            path = hf_hub_download(name, file, endpoint=endpoint(), revision=revision, etag_timeout=TIMEOUT_SECONDS)
     except Exception as error:
-        raise _hub_error(name, error, f"the download from {_endpoint()} broke off") from error
+        raise cache_error(name, error) or hub_error(name, error, f"the download from {endpoint()} broke off") from error
     return Path(path).parent
-
-
-def _hub_error(name: str, error: Exception, otherwise: str) -> HubError:
-    """`error` of huggingface_hub or its HTTP client as a sentence; `otherwise` says what failed if it is of no kind."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    if type(error).__name__ == "GatedRepoError" or status == 403:
-        return HubError(name, "the Hub gives it only to those who accepted its terms", "do that and `hf auth login`")
-    if status in (401, 404):
-        advice = "check the spelling, log in with `hf auth login` if it is private"
-        return HubError(name, f"{_endpoint()} knows no such model (HTTP {status})", advice)
-    if status is not None:
-        return HubError(name, f"{_endpoint()} answered with HTTP {status}", "try again later")
-    if isinstance(error, json.JSONDecodeError):
-        return HubError(name, f"{_endpoint()} does not answer as a Hub does ({brief(error)})")
-    # The HTTP client has exceptions of its own for the network, so an error number comes from the disk.
-    if isinstance(error, OSError) and error.errno is not None:
-        return HubError(
-            name, f"the cache cannot be written ({brief(error)})", "make room, set HF_HOME to another place"
-        )
-    return HubError(name, f"{otherwise} ({brief(error)})")

@@ -1,4 +1,4 @@
-"""A model and its tokenizer, ready to decode with, wherever `locating` has found them.
+"""A model and its tokenizer, ready to decode with: located, read by the source that answers for its kind, placed.
 
 Nothing is printed here: what a reader should know (a download and its size, which model, device and dtype were
 picked, and why) goes to `on_notice` as it happens and is kept in `LoadedModel.notes`. Torch and transformers are
@@ -10,13 +10,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory
-from layer_decoding.models.checkpoint import Weights, check_folder, check_match, check_vocabulary, check_weights
-from layer_decoding.models.configuration import read_config
+from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory, missing_package
 from layer_decoding.models.devices import (
     check_device_map,
     check_dtype,
@@ -26,9 +23,8 @@ from layer_decoding.models.devices import (
     pick_device,
     pick_dtype,
 )
-from layer_decoding.models.gguf import check_gguf, without_progress_bar
 from layer_decoding.models.locating import Source, locate
-from layer_decoding.models.sizes import text_config
+from layer_decoding.models.weights import Weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -90,13 +86,13 @@ def load_model(
     check_device_map(device_map, device)
     device, device_reason = pick_device(device)
     source = locate(name, say)
-    weights = _check(source)
-    config = read_config(source)
-    tokenizer = _load_tokenizer(source, config)
+    weights = source.read_weights()
+    config = source.read_config()
+    tokenizer = source.read_tokenizer(config)
     dtype, dtype_reason = pick_dtype(dtype, device, config.model_type, weights.dtype)
     place = f"on {device} ({device_reason})" if device_map is None else "where Accelerate puts it"
     say(f"Running {source.name} {place} in {dtype} ({dtype_reason}).")
-    model = _load_weights(source, weights, config, device_map or device, dtype)
+    model = _read_model(source, weights, config, device_map or device, dtype)
     if device_map is not None:
         device = devices_of_map(model)
         say(f"Accelerate has put it on {device}.")
@@ -118,67 +114,13 @@ def quiet_libraries() -> None:
             getattr(sys.modules[module], switch)()
 
 
-def _check(source: Source) -> Weights:
-    """Refuse what cannot be loaded, before anything is: files that are missing, damaged or pickled."""
-    if source.gguf is not None:
-        return check_gguf(source.folder / source.gguf)
-    check_folder(source.folder)
-    return check_weights(source.folder)
-
-
-def _load_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
-    """The tokenizer of a model, checked against its vocabulary."""
-    try:
-        tokenizer = _read_tokenizer(source, config)
-        check_vocabulary(tokenizer, text_config(config).vocab_size, source.folder)
-    except LayerDecodingError:
-        raise
-    except Exception as error:
-        place = source.folder / (source.gguf or "")
-        raise LayerDecodingError(
-            f"The tokenizer in {place} cannot be read ({brief(error)}); copy its files from the original model again."
-        ) from error
-    return tokenizer
-
-
-def _read_tokenizer(source: Source, config: "PreTrainedConfig") -> "PreTrainedTokenizerBase":
-    """A GPT-2 tokenizer.json, or a GGUF file's, exactly as it stands; else transformers' own choice of class.
-
-    That choice would rebuild a GPT-2 tokenizer from its vocabulary and merges alone, losing normalisers and
-    pre-tokenisers of a model trained elsewhere, and would read all of a GGUF file's header once more.
-    """
-    options: dict[str, Any] = {"local_files_only": True, **source.options}
-    tokenizer: PreTrainedTokenizerBase
-    is_gpt2 = config.model_type == "gpt2" and (source.folder / "tokenizer.json").is_file()
-    if source.gguf is not None or is_gpt2:
-        from transformers import PreTrainedTokenizerFast
-
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(source.folder, **options)
-        _name_end_of_text(tokenizer, config)
-    else:
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, **options)
-    return tokenizer
-
-
-def _name_end_of_text(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig") -> None:
-    """Tell the tokenizer which of its special tokens ends a text, where only the model's config says so (gpt2's)."""
-    ids: Any = getattr(config, "eos_token_id", None)
-    token = tokenizer.added_tokens_decoder.get(ids) if isinstance(ids, int) else None
-    if tokenizer.eos_token is None and token is not None and token.special:
-        tokenizer.eos_token = token.content
-
-
-def _load_weights(
+def _read_model(
     source: Source, weights: Weights, config: "PreTrainedConfig", place: str | dict[str, str | int], dtype: str
 ) -> "PreTrainedModel":
-    """The model of `config` with its weights in `dtype`, on a device or by a device map; every weight from a file."""
+    """The model of `source` in `dtype`, on a device or by a device map, without gradients."""
     device = place if isinstance(place, str) and is_device(place) else None
     try:
-        model, info = _from_pretrained(source, config, dtype, None if device else place)
-        check_match(info, config, source.folder)
-        # transformers has put it in evaluation mode
+        model: Any = source.read_model(weights, config, dtype, None if device else place)
         ready: PreTrainedModel = (model.to(device) if device else model).requires_grad_(False)
         return ready
     except LayerDecodingError:
@@ -187,34 +129,23 @@ def _load_weights(
         if is_out_of_memory(error):
             where = device or "the devices there are"
             raise memory_error(source.name, weights.parameter_count, where, dtype) from error
-        raise LayerDecodingError(
-            f"The model in {source.folder} cannot be built from its config.json and weights ({brief(error)}); restore"
-            " the original files."
-        ) from error
+        raise LayerDecodingError(f"The model in {source.path} {_why_not(error, config)}.") from error
 
 
-def _from_pretrained(
-    source: Source, config: "PreTrainedConfig", dtype: str, device_map: str | dict[str, str | int] | None
-) -> tuple[Any, dict[str, Any]]:
-    """transformers' own loading, with its report of what did not fit instead of its exception for some of it."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    options: dict[str, Any] = {**source.options}
-    if source.gguf is None:
-        options["use_safetensors"] = True
-    if device_map is not None:
-        options["device_map"] = device_map
-    with without_progress_bar() if source.gguf else nullcontext():
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source.folder,
-            config=config,
-            dtype=getattr(torch, dtype),
-            local_files_only=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **options,
+def _why_not(error: Exception, config: "PreTrainedConfig") -> str:
+    """Why a model could not be built, and what to do: what its config asks for that is not here, or damaged files."""
+    attention = getattr(config, "_attn_implementation", None)
+    quantised: Any = getattr(config, "quantization_config", None)
+    package = missing_package(error)
+    if attention not in (None, "eager", "sdpa"):
+        return (
+            f"asks for the attention {attention}, which cannot be had here ({brief(error)}); take attn_implementation"
+            " out of its config.json"
         )
-    model, info = loaded
-    return model, info
+    if quantised is not None:
+        method = quantised.get("quant_method", "unknown") if isinstance(quantised, dict) else quantised.quant_method
+        advice = f"run pip install {package}, or " if package else ""
+        return f"is quantised ({method}), which cannot be read here ({brief(error)}); {advice}take one in 16 or 32 bits"
+    if package is not None:
+        return f"needs the package {package}, which is not installed; run pip install {package}"
+    return f"cannot be built from its config.json and weights ({brief(error)}); restore the original files"

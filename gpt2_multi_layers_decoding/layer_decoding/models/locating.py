@@ -1,34 +1,18 @@
 """Which model a name means, and where its files are: the cache, the Hub, a folder, a GGUF file, the bundled one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.models import hub
+from layer_decoding.models.answers import HubError
+from layer_decoding.models.folder import Folder
+from layer_decoding.models.gguf.file import SUFFIX, GgufFile
 
 DEFAULT_MODEL = "gpt2"
 BUNDLED_MODEL = "mini"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "mini_gpt2"
-GGUF = ".gguf"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a model was found: the folder, the name to call it by, and the commit hash of a Hub snapshot.
-
-    `gguf` is the file in the folder that holds the whole model; None for config.json, tokenizer and safetensors.
-    """
-
-    folder: Path
-    name: str
-    revision: str | None = None
-    gguf: str | None = None
-
-    @property
-    def options(self) -> dict[str, str]:
-        """What transformers has to be told to find the model in the folder."""
-        return {} if self.gguf is None else {"gguf_file": self.gguf}
+Source = Folder | GgufFile  # what answers for its kind: its weights, configuration, tokenizer and model
 
 
 def locate(name: str | None, say: Callable[[str], None]) -> Source:
@@ -43,17 +27,17 @@ def locate(name: str | None, say: Callable[[str], None]) -> Source:
     if not name.strip():
         raise UsageError("The model name is empty: give a Hub name, a folder, or mini.")
     if name == BUNDLED_MODEL:
-        return Source(BUNDLED_FOLDER, name)
-    if name.lower().endswith(GGUF):
-        file = _path(name)
-        return Source(file.parent, name, gguf=file.name)
+        return Folder(BUNDLED_FOLDER, name)
+    if name.lower().endswith(SUFFIX):
+        return GgufFile(_path(name), name)
     if is_folder_name(name):
-        return Source(_path(name), name)
+        return Folder(_path(name), name)
     if not hub.is_possible_name(name):
         raise LayerDecodingError(
-            f"{name!r} is neither a folder nor a possible Hub name; check it, or use --model mini."
+            f"{name!r} is neither a folder nor a possible Hub name; check it, or give mini for the bundled model.",
+            settings=("model",),
         )
-    return _snapshot(hub.find_cached(name) or hub.fetch(name, say), name)
+    return _snapshot(hub.snapshot(name, say), name)
 
 
 def is_folder_name(name: str) -> bool:
@@ -89,14 +73,14 @@ def _locate_default(say: Callable[[str], None]) -> Source:
         return _snapshot(cached, DEFAULT_MODEL)
     try:
         return _snapshot(hub.fetch(DEFAULT_MODEL, say), DEFAULT_MODEL)
-    except hub.HubError as failure:
+    except HubError as failure:
         say(
             f"{DEFAULT_MODEL} is not in the local cache and {failure.reason}, so the small bundled model"
-            f" {BUNDLED_MODEL} runs instead; for {DEFAULT_MODEL}, {failure.advice}, or give its folder with --model."
+            f" {BUNDLED_MODEL} runs instead; for {DEFAULT_MODEL}, {failure.advice}, or name its folder."
         )
-        return Source(BUNDLED_FOLDER, BUNDLED_MODEL)
+        return Folder(BUNDLED_FOLDER, BUNDLED_MODEL)
 
 
-def _snapshot(folder: Path, name: str) -> Source:
+def _snapshot(folder: Path, name: str) -> Folder:
     """A snapshot folder of the Hub's cache, which is named by its commit hash."""
-    return Source(folder, name, folder.name)
+    return Folder(folder, name, folder.name)

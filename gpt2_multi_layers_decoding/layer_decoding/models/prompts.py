@@ -17,12 +17,36 @@ def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     A special token spelt out in `text`, such as ``<|endoftext|>``, is that token. A closing token ([SEP] of the BERT
     tokenizers that Chinese GPT-2s use) would end the text before it is continued.
     """
-    # What comes before is read off a letter, since in `text` itself a token could be typed or added.
-    letter = tokenizer.encode("a", add_special_tokens=False)
-    framed = tokenizer.encode("a")
-    starts = range(len(framed) - len(letter) + 1)
-    start = next((at for at in starts if framed[at : at + len(letter)] == letter), 0)
-    return [*framed[:start], *tokenizer.encode(text, add_special_tokens=False)]
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=False)
+    except Exception as error:
+        raise UsageError(
+            f"The prompt cannot be written in the model's tokens ({brief(error)}); leave out what is not in them."
+        ) from error
+    return [*_ids_before(tokenizer), *ids]
+
+
+def _ids_before(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """What the tokenizer puts before any text: its own words are told from it by the mask that it gives with them."""
+    for word in _words(tokenizer):
+        try:
+            framed = tokenizer(word, return_special_tokens_mask=True, verbose=False)
+        except Exception:  # neither a token for the word nor one for the unknown
+            continue
+        mask: Any = framed["special_tokens_mask"]
+        if 0 in mask:
+            ids: Any = framed["input_ids"]
+            return list(ids[: mask.index(0)])
+    return []
+
+
+def _words(tokenizer: "PreTrainedTokenizerBase") -> Iterator[str]:
+    """Short texts, one of which has a token in any vocabulary: a letter, else what the tokens themselves stand for."""
+    yield "a"
+    special = set(tokenizer.all_special_ids)
+    for token in sorted(tokenizer.get_vocab().values()):
+        if token not in special:
+            yield str(tokenizer.decode([token]))
 
 
 def encode_chat(tokenizer: "PreTrainedTokenizerBase", question: str) -> tuple[str, list[int]]:
@@ -35,13 +59,18 @@ def encode_chat(tokenizer: "PreTrainedTokenizerBase", question: str) -> tuple[st
         LayerDecodingError: the template fails.
     """
     if not tokenizer.chat_template:
-        raise UsageError("The model's tokenizer has no chat template; leave --chat out, or use a model made for chat.")
+        raise UsageError(
+            "The model's tokenizer has no chat template; give the question as a plain text, or use a model made for"
+            " chat.",
+            settings=("chat", "model"),
+        )
     messages = [{"role": "user", "content": question}]
     try:
         text = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
     except Exception as error:
         raise LayerDecodingError(
-            f"The chat template of the model's tokenizer fails ({brief(error)}); leave --chat out."
+            f"The chat template of the model's tokenizer fails ({brief(error)}); give the question as a plain text.",
+            settings=("chat",),
         ) from error
     return text, tokenizer.encode(text, add_special_tokens=False)
 
@@ -75,7 +104,10 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _splits_at_seams(tokenizer: Any) -> bool:
     """Whether it is known that pieces give the ids of the whole: GPT-2's splitting, and nothing that reaches across."""
-    splitting, normalizer = tokenizer.backend_tokenizer.pre_tokenizer, tokenizer.backend_tokenizer.normalizer
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:  # a tokenizer written in Python
+        return False
+    splitting, normalizer = backend.pre_tokenizer, backend.normalizer
     is_gpt2 = type(splitting).__name__ == "ByteLevel" and splitting.use_regex and not splitting.add_prefix_space
     added = tokenizer.added_tokens_decoder.values()
     return is_gpt2 and normalizer is None and not any(t.lstrip or t.rstrip or _SEAM.search(t.content) for t in added)

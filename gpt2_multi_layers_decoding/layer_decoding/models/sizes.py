@@ -116,7 +116,8 @@ def cache_error(model: "PreTrainedModel", beams: int, tokens: int) -> LayerDecod
     return LayerDecodingError(
         f"The memory on {device_of(model)} is too small for {beams} beams: the cache would need {factors} = "
         f"{_gigabytes(cache_bytes(model, beams, tokens))} and each step's scores "
-        f"{_gigabytes(score_bytes(model, beams))}; use fewer --num-beams or --max-new-tokens."
+        f"{_gigabytes(score_bytes(model, beams))}; use fewer beams or fewer new tokens.",
+        settings=("num_beams", "max_new_tokens"),
     )
 
 
