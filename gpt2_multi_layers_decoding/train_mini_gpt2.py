@@ -1,8 +1,9 @@
 """Train a small GPT-2 of your own, tokenizer and model, from one text or from questions and answers.
 
-Prints the size of the data and of the model, then a progress bar with the training loss and, at each
-checkpoint, the loss on held-out documents in bits per byte, or how many of the answers come out exactly. The
-folder it writes opens with every other script here as --model FOLDER. Run again, it goes on from its last checkpoint.
+Shape and batch are chosen from the amount of text, the minutes and the device, and each can be given. Prints what
+was chosen and what to expect, then a progress bar with the training loss and, at each checkpoint, the loss on
+held-out documents in bits per byte, or how many of the answers come out exactly. The folder it writes opens with every
+other script here as --model FOLDER. Run again, it goes on from its last checkpoint.
 
     python train_mini_gpt2.py tales.txt --minutes 60            as far as an hour goes
     python train_mini_gpt2.py tales.txt --steps 3000 --seed 1   the same model every time on one machine
@@ -18,8 +19,8 @@ another script the question does: the model begins its answer with the newline t
 
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+from argparse import BooleanOptionalAction, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,15 @@ from layer_decoding.cli.input import read_prompt
 from layer_decoding.cli.options import Parser, add_shell_options, whole_number
 from layer_decoding.cli.running import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.results.settings import parse_seed
 from layer_decoding.terminal.pieces import escape
 
 if TYPE_CHECKING:
     from layer_decoding.training.data import Dialogues, Documents
-    from layer_decoding.training.training import Progress
+    from layer_decoding.training.recipe import Progress
+    from layer_decoding.training.run import Run
 
-DEFAULT_STEPS = 3000
+DEFAULT_MINUTES = 10.0
 PURPOSE = "Train a small GPT-2 of your own: tokenizer and model, from one file."
 USAGE = """%(prog)s TEXT [OPTION ...]
        %(prog)s --dialogues FILE [OPTION ...]
@@ -47,41 +50,40 @@ python train_mini_gpt2.py --ask "How are you?"
 python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 FOR_ASKING = {"ask", "out", "device", "quiet", "debug"}  # what has a meaning beside --ask
+SHAPE = ("layers", "width", "heads", "context", "vocabulary")
+RECIPE = ("tokenizer", *SHAPE, "batch", "learning_rate", "dropout", "seed")
 
 
 def build_parser() -> Parser:
-    """The command line of this script; its defaults are the bundled model's."""
+    """The command line of this script; what has no default is chosen, see `training.choosing`."""
     parser = Parser(PURPOSE, EXAMPLES)
     parser.usage = USAGE
     parser.add_argument(
-        "text", nargs="?", type=Path, metavar="TEXT", help="UTF-8 text, <|endoftext|> lines between documents"
+        "text", nargs="?", type=Path, metavar="TEXT", help="any UTF-8 text; <|endoftext|> between documents"
     )
     parser.add_argument("--dialogues", type=Path, metavar="FILE", help="instead: lines of question, tab, answer")
     parser.add_argument("--out", type=Path, default=Path("my_gpt2"), metavar="FOLDER", help="the model's (my_gpt2)")
     parser.add_argument("--ask", metavar="QUESTION", help="answer from the trained folder, - for stdin")
+    parser.add_argument("--held-out", type=Path, metavar="FILE", help="score on this, not on a fiftieth of TEXT")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument(
-        "--steps", type=whole_number, metavar="N", help=f"train for N steps: repeatable ({DEFAULT_STEPS})"
-    )
-    length.add_argument("--minutes", type=float, metavar="M", help="train for M minutes: practical")
+    length.add_argument("--minutes", type=float, metavar="M", help=f"train for so long ({DEFAULT_MINUTES:g})")
+    length.add_argument("--steps", type=whole_number, metavar="N", help="or for N steps: always the same model")
     length.add_argument("--score", type=Path, metavar="FOLDER", help="score a trained folder instead")
-    shape = parser.add_argument_group("shape")
+    shape = parser.add_argument_group("shape (chosen for the text, the minutes and the device)")
     shape.add_argument(
         "--tokenizer",
         choices=["bpe", "characters"],
-        default="bpe",
         help="characters: one a token, for Chinese, Thai, ... (bpe)",
     )
-    for name, default in (("layers", 12), ("width", 192), ("heads", 3), ("context", 256), ("vocabulary", 4096)):
-        shape.add_argument(f"--{name}", type=whole_number, default=default, metavar="N", help=f"({default})")
+    for name in SHAPE:
+        shape.add_argument(f"--{name}", type=whole_number, metavar="N")
     learning = parser.add_argument_group("learning")
-    learning.add_argument(
-        "--batch", type=whole_number, default=16, metavar="N", help="windows or dialogues a step (16)"
-    )
-    learning.add_argument("--learning-rate", type=float, default=4e-3, metavar="R", help="at its peak (0.004)")
-    learning.add_argument("--seed", type=int, default=0, metavar="N", help="of weights and order (0)")
+    learning.add_argument("--batch", type=whole_number, metavar="N", help="windows or dialogues a step (chosen)")
+    learning.add_argument("--learning-rate", type=float, metavar="R", help="at its peak (chosen)")
+    learning.add_argument("--dropout", type=float, metavar="P", help="share left out at each step (chosen)")
+    learning.add_argument("--seed", type=parse_seed, metavar="N", help="of weights and order (0)")
     learning.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
-    learning.add_argument("--bfloat16", action="store_true", help="faster where the processor has it")
+    learning.add_argument("--bfloat16", action=BooleanOptionalAction, help="where it is fast (on a GPU that has it)")
     learning.add_argument("--compile", action="store_true", help="compile the step first: needs a C++ compiler")
     add_shell_options(parser.add_argument_group("output"))
     return parser
@@ -103,7 +105,7 @@ def show(args: Namespace) -> None:
     notice(args, f"Reading {args.text or args.dialogues} …")
     from layer_decoding.training.data import Dialogues, Documents
 
-    data = Dialogues(args.dialogues) if args.dialogues else Documents(args.text)
+    data = Dialogues(args.dialogues) if args.dialogues else Documents(args.text, args.held_out)
     if args.score:
         score(args, data)
     else:
@@ -118,14 +120,18 @@ def check(args: Namespace) -> None:
         raise UsageError("There is nothing to learn from; name a TEXT, or --dialogues FILE, or --ask a trained folder.")
     elif args.text and args.dialogues:
         raise UsageError("TEXT and --dialogues are two kinds of data, and a run takes one; leave one out.")
-    if args.width % args.heads:
+    if args.dialogues and args.held_out:
+        raise UsageError("All dialogues are learnt and scored, so that none is held out; leave out --held-out.")
+    if args.width and args.heads and args.width % args.heads:
         raise UsageError(f"The width of {args.width} is not a multiple of the {args.heads} heads; change --heads.")
-    if args.vocabulary < 257:
+    if args.vocabulary is not None and args.vocabulary < 257:
         raise UsageError(f"The vocabulary of {args.vocabulary} is too small; 256 bytes and end-of-text need 257.")
     if args.minutes is not None and not 0 < args.minutes < float("inf"):
         raise UsageError(f"Training for {args.minutes} minutes is not possible; give a number above 0.")
-    if not 0 < args.learning_rate < 1:
+    if args.learning_rate is not None and not 0 < args.learning_rate < 1:
         raise UsageError(f"The learning rate of {args.learning_rate} is out of range; give one between 0 and 1.")
+    if args.dropout is not None and not 0 <= args.dropout < 1:
+        raise UsageError(f"A dropout of {args.dropout} is out of range; give a share from 0 to below 1.")
 
 
 def check_asking(args: Namespace) -> None:
@@ -165,63 +171,47 @@ def score(args: Namespace, data: "Documents | Dialogues") -> None:
 
 
 def train_folder(args: Namespace, data: "Documents | Dialogues") -> None:
-    """Train and write the folder: tokenizer, checkpoints, and at the end the weights in float16."""
-    from tqdm import tqdm
+    """Train and write the folder: checkpoints, and at the end the model with its tokenizer."""
+    from layer_decoding.training.recipe import Length
+    from layer_decoding.training.run import Run
 
-    from layer_decoding.models.devices import pick_device
-    from layer_decoding.training.training import Recipe, build_model, save_model, train
-    from layer_decoding.training.vocabulary import tokenizer_of
-
-    checkpoint = args.out / "checkpoint.safetensors"
-    recipe = Recipe(**{name: getattr(args, name) for name in Recipe.__dataclass_fields__})
+    given = {name: value for name in RECIPE if (value := getattr(args, name)) is not None}
+    length = Length(args.steps, 60 * (args.minutes or DEFAULT_MINUTES))
+    prepared = Run(data, args.out, given, length, args.device, bfloat16=args.bfloat16, compiled=args.compile)
+    if prepared.progress.step:
+        notice(args, f"Going on from step {prepared.progress.step:,} of {prepared.folder.checkpoint}.")
+    print("\n".join(prepared.plan()), flush=True)
+    bar = Bar(args, prepared)
     try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LayerDecodingError(f"{args.out} cannot be made: {error.strerror}; choose another --out.") from None
-    if checkpoint.exists():
-        notice(args, f"Going on from {checkpoint}.")
-    tokenizer = tokenizer_of(args.out, data.texts, args.tokenizer, args.vocabulary, args.context)
-    prepared = data.prepare(tokenizer, recipe)
-    device, _ = pick_device(args.device)
-    model = build_model(recipe, len(tokenizer), tokenizer.eos_token_id).to(device)
-    print(f"{prepared.size}; {model.num_parameters():,} parameters")
-
-    with tqdm(total=step_count(args), unit="step", disable=args.quiet or None, dynamic_ncols=True) as bar:
-
-        def on_step(progress: "Progress", loss: float) -> None:
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-            bar.update(progress.step - bar.n)
-
-        def on_checkpoint(progress: "Progress") -> None:
-            bar.write(f"step {progress.step}: {prepared.score(model)}", sys.stdout)
-
-        taken = train(
-            model,
-            prepared.batches,
-            recipe,
-            checkpoint,
-            share_done=share_done(args),
-            on_step=on_step,
-            on_checkpoint=on_checkpoint,
-            bfloat16=args.bfloat16,
-            compiled=args.compile,
-        )
+        taken = prepared.train(bar)
+    finally:
+        bar.close()
     if not taken:
         notice(args, f"{args.out} had gone as far before; raise --steps or --minutes, or name another --out.")
-    save_model(model, args.out)
     print(f"Wrote {args.out}; open it with --model {args.out}/")
 
 
-def share_done(args: Namespace) -> "Callable[[Progress], float]":
-    """How much of the run is behind, by steps or by the minutes spent training."""
-    if args.minutes is not None:
-        return lambda progress: progress.seconds / 60 / args.minutes
-    return lambda progress: progress.step / (step_count(args) or 1)
+class Bar:
+    """The progress bar of a run, and a line at each of its checkpoints."""
 
+    def __init__(self, args: Namespace, run_: "Run") -> None:
+        from tqdm import tqdm
 
-def step_count(args: Namespace) -> int | None:
-    """The steps to train for; None when the minutes decide."""
-    return None if args.minutes is not None else args.steps or DEFAULT_STEPS
+        self.run = run_
+        self.bar = tqdm(total=args.steps, unit="step", disable=args.quiet or None, dynamic_ncols=True)
+
+    def on_loss(self, progress: "Progress", loss: float) -> None:
+        """Move the bar."""
+        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self.bar.update(progress.step - self.bar.n)
+
+    def on_checkpoint(self, progress: "Progress") -> None:
+        """Print the score."""
+        self.bar.write(f"step {progress.step}: {self.run.score()}", sys.stdout)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self.bar.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.training.corpus import read_bytes
+from layer_decoding.training.corpus import read_bytes, refuse_zero_bytes
+from layer_decoding.training.recipe import derived_seed
 from layer_decoding.training.vocabulary import END_OF_TEXT
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _dialogue(raw: bytes, place: str) -> Dialogue:
     if "" in sides:
         empty = "question" if not sides[0] else "answer"
         raise LayerDecodingError(f"{place}, has an empty {empty}; write both sides of the tab.")
+    refuse_zero_bytes("\t".join(sides), place)
     if END_OF_TEXT in raw.decode():
         raise LayerDecodingError(f"{place}, has {END_OF_TEXT} in it, which would end it there; take it out.")
     return Dialogue(sides[0], sides[1], place)
@@ -91,7 +93,8 @@ def encode_dialogues(tokenizer: Any, dialogues: Sequence[Dialogue], context: int
         if len(ids) > context:
             raise UsageError(
                 f"{dialogue.place}, has {len(ids)} tokens with its end, and the context is {context};"
-                " shorten it, or give a larger --context."
+                " shorten it, or give a larger context.",
+                settings=("context",),
             )
         targets = ids[1:].clone()
         targets[: len(prompt) - separator_length - 1] = NOT_LEARNT
@@ -112,7 +115,7 @@ class DialogueBatches:
     def batch(self, step: int) -> Pair:
         """Batch `step`, padded to its longest dialogue: int64 [batch, P + T] twice."""
         epoch, index = divmod(step, self.per_epoch)
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
         order = torch.randperm(len(self.pairs), generator=generator)
         return padded([self.pairs[at] for at in order.tensor_split(self.per_epoch)[index].tolist()])
 

@@ -6,10 +6,10 @@ from is cut into single characters first, and no merge reaches beyond one.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 
@@ -17,24 +17,9 @@ END_OF_TEXT = "<|endoftext|>"
 Kind = Literal["bpe", "characters"]
 
 
-def tokenizer_of(
-    folder: Path, texts: Iterable[str], kind: Kind, vocabulary: int, context: int
-) -> "PreTrainedTokenizerBase":
-    """The tokenizer that a folder's checkpoint was made with, else one learnt from the texts and kept there."""
-    from transformers import PreTrainedTokenizerFast
-
-    if (folder / "checkpoint.safetensors").exists() and (folder / "tokenizer.json").exists():
-        kept: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        return kept
-    tokenizer = train_tokenizer(texts, kind, vocabulary, context)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
 def train_tokenizer(texts: Iterable[str], kind: Kind, vocabulary: int, context: int) -> "PreTrainedTokenizerBase":
     """A tokenizer of at most `vocabulary` tokens; <|endoftext|> is the one special token, id 0."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     words = pre_tokenizers.ByteLevel(add_prefix_space=False)
     characters = pre_tokenizers.Sequence(
@@ -56,6 +41,20 @@ def train_tokenizer(texts: Iterable[str], kind: Kind, vocabulary: int, context: 
     # Merges within characters give the same ids however the text is cut, and with GPT-2's own cutting the file is
     # one that every program for GPT-2 reads.
     bpe.pre_tokenizer = words
+    return wrapped(bpe, context)
+
+
+def kept_tokenizer(text: str, context: int) -> "PreTrainedTokenizerBase":
+    """The tokenizer that a checkpoint keeps as the text of its tokenizer.json."""
+    from tokenizers import Tokenizer
+
+    return wrapped(Tokenizer.from_str(text), context)
+
+
+def wrapped(bpe: "Tokenizer", context: int) -> "PreTrainedTokenizerBase":
+    """A tokenizer as transformers has it, which knows the end of text and the longest one a model takes."""
+    from transformers import PreTrainedTokenizerFast
+
     ends = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT, "unk_token": END_OF_TEXT}
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(tokenizer_object=bpe, model_max_length=context, **ends)
     return tokenizer
