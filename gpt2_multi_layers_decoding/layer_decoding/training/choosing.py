@@ -4,6 +4,7 @@ A model that is too large for its minutes learns nothing that can be read, one t
 it by heart: so the largest is taken that the text is enough for and that can take enough steps in the time.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +15,12 @@ import torch
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.training.recipe import Length, Recipe
 
-USED_SHARE = {"cpu": 0.35, "cuda": 0.12, "mps": 0.15}  # of the speed of large products, as training reaches it
-EPOCHS_WITHOUT_DROPOUT = 4  # a text read more often is learnt by heart without it
+USED_SHARE = {"cpu": 0.2, "cuda": 0.12, "mps": 0.15}  # of the speed of large products, as training reaches it
+EPOCHS_WITHOUT_DROPOUT = 8  # a text read more often is learnt by heart without it
 DROPOUT = 0.1
 BYTES_A_TOKEN = 4  # about, where a text is not yet in tokens
 FEWEST_TOKENS_SHARE = 8  # bytes a token at most, to be sure that a short text fills a batch
-VOCABULARIES = [512, 1024, 2048, 4096, 8192]
+FEWEST_PIECES, MOST_PIECES = 512, 8192  # of a vocabulary
 BY_NEED = 4096  # a vocabulary of characters, or of what is learnt by heart, is as large as the text makes it up to this
 DIALOGUES_A_STEP = 16
 
@@ -52,10 +53,10 @@ class Rung:
 
 
 RUNGS = (
-    Rung(6, 64, 64, 8, 0.01, 0, 0),
-    Rung(6, 96, 128, 8, 0.01, 0, 300),
-    Rung(8, 128, 128, 16, 0.008, 500_000, 600),
-    Rung(12, 192, 256, 16, 0.004, 3_000_000, 1500),
+    Rung(6, 64, 64, 8, 0.02, 0, 0),
+    Rung(6, 96, 64, 8, 0.02, 0, 1000),
+    Rung(8, 128, 128, 16, 0.01, 500_000, 1000),
+    Rung(12, 192, 256, 16, 0.004, 3_000_000, 800),
     Rung(12, 256, 512, 64, 0.004, 30_000_000, 2000, on_a_gpu=True),
 )
 
@@ -115,10 +116,14 @@ def _rung(amount: Amount, vocabulary: int, budget: float | None, device: str) ->
 
 
 def _vocabulary(amount: Amount, tokenizer: str) -> int:
-    """About the square root of the bytes, so that most tokens are seen often enough to be learnt."""
+    """A power of two, eight times as large for a thousand times the text: 1,024 pieces for 100 kB.
+
+    Larger, most pieces are seen too seldom to be learnt; smaller, even common words have to be spelt.
+    """
     if tokenizer == "characters" or amount.longest:
         return BY_NEED
-    return next((size for size in VOCABULARIES if size * size * 2 > amount.byte_count), VOCABULARIES[-1])
+    pieces = 1024 * (max(1, amount.byte_count) / 100_000) ** 0.3
+    return int(min(MOST_PIECES, max(FEWEST_PIECES, 2 ** round(math.log2(pieces)))))
 
 
 def _heads(width: int) -> int:

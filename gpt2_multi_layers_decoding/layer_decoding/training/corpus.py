@@ -9,17 +9,18 @@ from layer_decoding.training.vocabulary import END_OF_TEXT
 
 HELD_OUT_SHARE = 50  # one document in fifty is never trained on
 FEWEST_DOCUMENTS = 20  # fewer are cut into stretches, so that what is held out is no large part
-STRETCH = 2000  # characters of a stretch, about; a twentieth of a text that is shorter than 20 of them
+STRETCH = 2000  # characters of a stretch, about; a twentieth of a text that is shorter than 20 of them,
+SHORTEST_STRETCH = 100  # but no less than this
 CUTS = ("\n\n", "\n", " ")  # where a stretch may end, best first
 
 
 def read_documents(path: Path) -> tuple[list[str], list[str]]:
-    """Training and held-out documents of a text file, see `documents_of`, shuffled the same way every time.
+    """Training and held-out documents of a text file, shuffled the same way every time.
 
     Raises:
         LayerDecodingError: the file cannot be read, is not UTF-8 text, or is too short to hold any of it out.
     """
-    documents = documents_of(path)
+    documents = cut_if_few(documents_of(path))
     if len(documents) < 2:
         raise LayerDecodingError(
             f"{path} is too short: of its {sum(map(len, documents))} characters some are learnt and some are held out "
@@ -33,17 +34,19 @@ def read_documents(path: Path) -> tuple[list[str], list[str]]:
 def documents_of(path: Path) -> list[str]:
     r"""The documents of a UTF-8 text file (or .xz of one) in its order, without the blank space around each.
 
-    Documents are separated by <|endoftext|>. Those of a text that has it seldom or not at all are cut into stretches
-    of about 2,000 characters, at blank lines where there are any. The line ends \r\n and \r are read as \n.
+    Documents are separated by <|endoftext|>. The line ends \r\n and \r are read as \n.
 
     Raises:
         LayerDecodingError: the file cannot be read, or is not UTF-8 text.
     """
-    text = read_text(path)
-    documents = _stripped(text.split(END_OF_TEXT))
+    return _stripped(read_text(path).split(END_OF_TEXT))
+
+
+def cut_if_few(documents: list[str]) -> list[str]:
+    """The documents; those of a text that has few, or one, cut into stretches, at blank lines where there are any."""
     if len(documents) >= FEWEST_DOCUMENTS:
         return documents
-    length = min(STRETCH, max(1, sum(map(len, documents)) // FEWEST_DOCUMENTS))
+    length = min(STRETCH, max(SHORTEST_STRETCH, sum(map(len, documents)) // FEWEST_DOCUMENTS))
     return _stripped([stretch for document in documents for stretch in _stretches(document, length)])
 
 

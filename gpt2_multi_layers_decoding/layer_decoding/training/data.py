@@ -9,7 +9,7 @@ import torch
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.training.choosing import Amount
-from layer_decoding.training.corpus import documents_of, read_documents
+from layer_decoding.training.corpus import cut_if_few, documents_of, read_documents
 from layer_decoding.training.dialogues import (
     NOT_LEARNT,
     DialogueBatches,
@@ -48,7 +48,7 @@ class Documents:
         else:
             self.texts, self.held_out, repeated = _apart(path, held_out)
         self.amount = Amount(sum(len(text.encode()) for text in self.texts))
-        left_out = f"; {repeated:,} of them stand in the text too and are left out there" if repeated else ""
+        left_out = f" ({repeated:,} of them stand in the text too and are left out there)" if repeated else ""
         self.summary = (
             f"{self.amount.byte_count:,} bytes in {len(self.texts):,} documents to learn from, "
             f"{len(self.held_out):,} held out{left_out}"
@@ -109,7 +109,7 @@ def _apart(path: Path, held_out: Path) -> tuple[list[str], list[str], int]:
     texts = [document for document in documents if document not in known]
     if not texts:
         raise LayerDecodingError(f"{path} holds no text beside what is held out; give more text.")
-    return texts, scored, len(documents) - len(texts)
+    return cut_if_few(texts), scored, len(documents) - len(texts)
 
 
 def _learnt(pairs: Sequence[Pair]) -> int:
