@@ -109,3 +109,7 @@ def test_a_step_is_counted_by_hand():
 
 def test_the_speed_here_is_one_that_a_processor_can_have():
     assert 1e8 < measured_speed("cpu") < 1e15
+
+
+def test_a_second_gpu_is_a_gpu():
+    assert for_minutes(5, device="cuda:1", speed=H100) == for_minutes(5, device="cuda", speed=H100)

@@ -75,7 +75,7 @@ def test_ask_prints_the_answer_alone(folder, capsys, question, expected):
 
 
 @pytest.mark.slow
-def test_twelve_layers_learn_them_too(tmp_path, capsys):
+def test_the_shape_that_is_chosen_learns_them_too(tmp_path, capsys):
     """The README's command, and every answer as it is printed."""
     options = ["--tokenizer=characters", "--width=96", "--steps=200", "--device=cpu"]
     assert train_mini_gpt2.main(["--dialogues", str(SAMPLE), "--out", str(tmp_path), *options]) == 0

@@ -98,7 +98,8 @@ def test_a_full_disk_is_one_sentence_and_the_last_checkpoint_stays(folder, monke
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, free))
     with pytest.raises(LayerDecodingError) as caught:
         folder.save_checkpoint(*trained(), ORIGIN, Progress(9, 9.0))
-    assert ("the disk is full" if free == 0 else "No space left on device") in str(caught.value)
+    why = "the disk is full" if free == 0 else "No space left on device"
+    assert f"cannot be written to ({why}): " in str(caught.value)
     assert "0.1 MB are needed" in str(caught.value)
     assert folder.checkpoint.read_bytes() == before
     assert [file.name for file in folder.path.iterdir()] == ["checkpoint.safetensors"]

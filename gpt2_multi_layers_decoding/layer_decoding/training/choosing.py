@@ -67,7 +67,7 @@ def choose(given: Mapping[str, Any], amount: Amount, length: Length, device: str
     For a number of steps the speed has no say, so that the same steps give the same model.
     """
     vocabulary = given.get("vocabulary") or _vocabulary(amount, given.get("tokenizer", "bpe"))
-    budget = None if length.steps else length.seconds * speed * USED_SHARE[device]
+    budget = None if length.steps else length.seconds * speed * USED_SHARE[device.partition(":")[0]]
     rung = _rung(amount, vocabulary, budget, device)
     steps = length.steps or (budget or 0) / rung.step_operations(vocabulary)
     chosen = {name: getattr(rung, name) for name in ("layers", "width", "context", "batch", "learning_rate")}
@@ -79,9 +79,9 @@ def choose(given: Mapping[str, Any], amount: Amount, length: Length, device: str
 
 
 def measured_speed(device: str) -> float:
-    """Operations a second of a large product here and now, in the numbers that training would use: a blink."""
+    """Operations a second of a large product here and now: the work of a blink."""
     size = 512 if device == "cpu" else 4096
-    square = torch.ones(size, size, device=device, dtype=torch.float32 if device == "cpu" else torch.bfloat16)
+    square = torch.ones(size, size, device=device, dtype=torch.float32 if device == "cpu" else torch.float16)
     best = float("inf")
     for _ in range(5):
         started = time.monotonic()
@@ -109,7 +109,7 @@ def _rung(amount: Amount, vocabulary: int, budget: float | None, device: str) ->
         if amount.byte_count < rung.fewest_bytes:
             return False
         if budget is None:
-            return not rung.on_a_gpu or device == "cuda"
+            return not rung.on_a_gpu or device.startswith("cuda")
         return budget >= rung.fewest_steps * rung.step_operations(vocabulary)
 
     return next(rung for rung in reversed(RUNGS) if is_enough(rung))

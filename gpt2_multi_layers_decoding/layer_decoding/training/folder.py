@@ -1,6 +1,7 @@
 """The folder of a run: while it trains one file, the checkpoint, from which it can go on; at the end a model."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -107,7 +108,7 @@ class Folder:
                 for file in Path(part).iterdir():
                     file.replace(self.path / file.name)
         except (SafetensorError, OSError) as error:
-            raise self._unwritten(size, getattr(error, "strerror", None) or brief(error)) from None
+            raise self._unwritten(size, _reason(error)) from None
 
     def _unwritten(self, size: int, reason: str) -> LayerDecodingError:
         free = shutil.disk_usage(self.path).free if self.path.exists() else 0
@@ -132,6 +133,12 @@ class Folder:
                 "choose another folder.",
                 settings=("out",),
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What the system says is wrong, without what the library that writes puts around it."""
+    reason: str = getattr(error, "strerror", None) or brief(error)
+    return re.sub(r".*: (.*) \(os error \d+\)", r"\1", reason)
 
 
 def fingerprint(texts: Sequence[str]) -> str:

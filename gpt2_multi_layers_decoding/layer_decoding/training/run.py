@@ -64,18 +64,15 @@ class Run:
 
     def plan(self) -> list[str]:
         """What will be learnt by what model, how, and what to expect; takes the time of two steps."""
-        seconds = step_seconds(self.model, self.prepared.batches, self.recipe, self.bfloat16, self.progress.step)
-        steps = self.length.steps_left(self.progress, seconds)
         recipe, parameters = self.recipe, self.model.num_parameters()
-        return [
+        lines = [
             f"{self.data.summary}: {self.prepared.size}",
             f"{recipe.layers} layers of width {recipe.width}, {recipe.heads} heads, context {recipe.context}, "
             f"vocabulary {len(self.tokenizer):,}: {parameters:,} parameters",
             f"Batches of {recipe.batch}, learning rate {recipe.learning_rate:g}, dropout {recipe.dropout:g}, on "
             f"{self.device} in {'bfloat16' if self.bfloat16 else 'float32'}",
-            f"About {_rounded(steps)} steps in {_duration(steps * seconds)}, {steps / self.prepared.steps_an_epoch:.1f}"
-            f" times through the data{self._outlook(steps)}.",
         ]
+        return lines if self.length.share_done(self.progress) >= 1 else [*lines, self._expectation()]
 
     def train(self, watcher: Watcher) -> int:
         """Train to the length: the steps taken, 0 if the checkpoint had come as far; the folder then has the model."""
@@ -108,12 +105,21 @@ class Run:
     def _save(self, progress: Progress) -> None:
         self.folder.save_checkpoint(self.model, self.trainer.optimizers, self.origin, progress)
 
+    def _expectation(self) -> str:
+        """How many steps there is time for, and what a model can do after as many."""
+        seconds = step_seconds(self.model, self.prepared.batches, self.recipe, self.bfloat16, self.progress.step)
+        steps = self.length.steps_left(self.progress, seconds)
+        return (
+            f"About {_rounded(steps)} steps in {_duration(steps * seconds)}, "
+            f"{steps / self.prepared.steps_an_epoch:.1f} times through the data{self._outlook(steps)}."
+        )
+
     def _outlook(self, steps: int) -> str:
         """What a reader can hope for, of a text; the steps behind count too."""
         if isinstance(self.data, Dialogues):
             return ""
         if self.progress.step + steps < WORDS_AFTER:
-            return f"; whole words begin to come after some {WORDS_AFTER}: give it more minutes, or a smaller shape"
+            return f"; whole words begin to come after some {WORDS_AFTER}: give it more time, or a smaller shape"
         if self.progress.step + steps < SENTENCES_AFTER:
             return f"; words will come, sentences begin to hold together after some {SENTENCES_AFTER:,}"
         return "; sentences will begin to hold together"
