@@ -25,6 +25,7 @@ from layer_decoding.cli.options import (
     add_model_options,
     add_output_options,
     add_save_option,
+    parse_seed,
     whole_number,
 )
 from layer_decoding.cli.running import Output, load_prompted, notice, progress_of, run
@@ -116,14 +117,6 @@ def parse_values(text: str, name: str, kind: type[Number]) -> list[Number]:
         Setting(**values)  # checks it
         numbers.append(number)
     return numbers
-
-
-def parse_seed(text: str) -> int:
-    """The value of --seed; any whole number. Raises UsageError for what is none."""
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"The seed {text[:40]!r} is not a whole number; give one such as 0.") from None
 
 
 def choose_settings(args: Namespace) -> tuple[Setting, ...]:

@@ -25,10 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layer_decoding.cli.input import read_prompt
-from layer_decoding.cli.options import Parser, add_shell_options, whole_number
+from layer_decoding.cli.options import Parser, add_shell_options, parse_seed, whole_number
 from layer_decoding.cli.running import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.results.settings import parse_seed
 from layer_decoding.terminal.pieces import escape
 
 if TYPE_CHECKING:

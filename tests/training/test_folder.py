@@ -133,5 +133,7 @@ def test_going_on_with_another_text_is_refused(tmp_path, capsys):
     assert train_mini_gpt2.main([*argv, "--steps=1"]) == 0
     before = {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()}
     assert train_mini_gpt2.main([str(tmp_path / "two"), *argv[1:], "--steps=2"]) == 1
-    assert "learns another text" in capsys.readouterr().err
+    sentence = capsys.readouterr().err
+    assert "learns another text" in sentence
+    assert sentence.endswith("or choose another folder (--out).\n")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == before

@@ -111,7 +111,7 @@ def test_the_plan_is_told_before_and_holds_what_was_given(text, tmp_path, capsys
     data, shape, learning, outlook, *_ = capsys.readouterr().out.splitlines()
     assert "in 39 documents to learn from, 1 held out: " in data
     assert shape.startswith("2 layers of width 16, 2 heads, context 16, vocabulary 289: ")  # as many as the text has
-    assert learning == "Batches of 4, learning rate 0.01, dropout 0.25, on cpu in float32"
+    assert learning == "Batches of 4, learning rate 0.02, dropout 0.25, on cpu in float32"
     assert outlook.startswith("About 4 steps in ")
     assert "whole words begin to come after some 100" in outlook
 

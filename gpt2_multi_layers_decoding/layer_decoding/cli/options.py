@@ -152,6 +152,14 @@ def whole_number(text: str) -> int:
     return number
 
 
+def parse_seed(text: str) -> int:
+    """The value of --seed; any whole number. Raises UsageError for what is none."""
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"The seed {text[:40]!r} is not a whole number; give one such as 0.") from None
+
+
 def _width(text: str) -> int:
     """The value of --width: enough cells for a label and some text."""
     cells = whole_number(text)
