@@ -21,6 +21,7 @@ WITHOUT_DOCSTRING = {
     "mini_gpt2/config.json": "its shape",
     "mini_gpt2/generation_config.json": "its special tokens",
     "mini_gpt2/model.safetensors": "its weights",
+    "mini_gpt2/sources.tsv": "every book that it has read",
     "mini_gpt2/tokenizer.json": "its vocabulary and merges",
     "mini_gpt2/tokenizer_config.json": "how they are used",
     "py.typed": "says that the package is annotated",
