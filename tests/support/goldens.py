@@ -41,6 +41,10 @@ class StoredPieces:
         """One piece a token, as `Pieces.of`."""
         return join_bytes([self.token_bytes[token] for token in ids])
 
+    def inside(self, token):
+        """A token by itself, as `Pieces.inside`."""
+        return self.of([token])[0]
+
 
 def stored(name):
     """A stored result as (decoding, prompt, pieces). Bytes that are no text are lone surrogates in the file."""

@@ -4,12 +4,10 @@ import codecs
 import re
 import unicodedata
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import decoders
 
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.pieces import Pieces, escape, join_bytes
@@ -113,28 +111,6 @@ def test_end_of_text_is_shown_in_tokens_and_left_out_of_text(mini):
 def test_an_id_without_a_token_is_shown_by_number(mini):
     beyond = len(mini.tokenizer) + 3
     assert Pieces(mini.tokenizer).of([beyond]) == [f"<{beyond}>"]
-
-
-def test_a_sentencepiece_tokenizer():
-    """▁ is a space, <0xE2> a byte; a token that only looks like one is text."""
-    symbols = ["▁caf", "<0xC3>", "<0xA9>", "▁", "<0xzz>", "<0xE2>"]
-    tokenizer = SimpleNamespace(
-        all_special_ids=[],
-        added_tokens_decoder={},
-        backend_tokenizer=SimpleNamespace(decoder=SimpleNamespace()),
-        convert_ids_to_tokens=symbols.__getitem__,
-    )
-    assert Pieces(tokenizer).of(range(6)) == [" caf", "", "é", " ", "<0xzz>", r"\xE2"]
-
-
-def test_a_byte_level_token_with_a_character_outside_its_alphabet():
-    tokenizer = SimpleNamespace(
-        all_special_ids=[],
-        added_tokens_decoder={},
-        backend_tokenizer=SimpleNamespace(decoder=decoders.ByteLevel()),
-        convert_ids_to_tokens=["Ġcaf", "中"].__getitem__,
-    )
-    assert Pieces(tokenizer).of([0, 1]) == [" caf", "中"]
 
 
 # ---------------------------------------------------------------- nothing dangerous
