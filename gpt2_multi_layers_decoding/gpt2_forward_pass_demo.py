@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from layer_decoding.cli.running import prompt_of, run
 from layer_decoding.teaching.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
 from layer_decoding.teaching.page import Page
-from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.hidden import escape
+from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import codecs
 import re
-import unicodedata
 from itertools import pairwise
 
 import pytest
@@ -10,13 +9,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.terminal.pieces import Pieces, escape, join_bytes
+from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import COLOUR, PLAIN, Terminal
+from layer_decoding.terminal.utf8 import join_bytes
 from layer_decoding.views.rows import render_decoding
+from row_texts import obeyed
 
 OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-DIRECTION_MARKS = "\u061c\u200e\u200f"
 BYTES = st.one_of(
     st.binary(max_size=4), st.sampled_from(["a", "é", "€", "🙂", "\ufffd", "\\", "\\xE2"]).map(str.encode)
 )
@@ -114,43 +113,6 @@ def test_an_id_without_a_token_is_shown_by_number(mini):
 
 
 # ---------------------------------------------------------------- nothing dangerous
-
-
-def obeyed(text):
-    """The characters of a text that a terminal would act on rather than show."""
-    return [
-        character
-        for character in text
-        if unicodedata.category(character) in ("Cc", "Zl", "Zp")
-        or unicodedata.bidirectional(character) in DIRECTIONS
-        or character in DIRECTION_MARKS
-    ]
-
-
-def test_every_dangerous_character_is_spelt_out():
-    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
-    assert obeyed(every)
-    assert obeyed(escape(every)) == []
-    assert obeyed(escape(every, newline="↵")) == []
-
-
-@pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\ufeff", "\xad", "\u180e"])
-def test_what_hides_in_text_is_spelt_out(hidden):
-    assert (
-        escape(f"a{hidden}b")
-        == f"a\\{'u' if ord(hidden) > 255 else 'x'}{ord(hidden):0{4 if ord(hidden) > 255 else 2}x}b"
-    )
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_escaping_leaves_everything_else(text):
-    kept = [character for character in text if escape(character) == character]
-    assert [c for c in escape("".join(kept))] == kept  # noqa: C416
-    assert escape(escape(text)) == escape(text)
-
-
-def test_joined_emoji_and_accents_stay_whole():
-    assert escape("👩‍👧 ❤️ e\u0301 🇫🇷 שלום") == "👩‍👧 ❤️ e\u0301 🇫🇷 שלום"
 
 
 HOSTILE = st.text(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from layer_decoding.cli.options import Parser, add_model_name, add_prompt, add_screen_options
 from layer_decoding.cli.running import load
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.terminal.pieces import Pieces, alone, escape
+from layer_decoding.terminal.hidden import escape
+from layer_decoding.terminal.pieces import Pieces, alone
 from layer_decoding.terminal.theme import Glyphs
 
 if TYPE_CHECKING:

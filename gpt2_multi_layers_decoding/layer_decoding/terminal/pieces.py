@@ -14,12 +14,10 @@ from unicodedata import category
 from wcwidth import wcwidth
 
 from layer_decoding.terminal.alignment import common_prefix
+from layer_decoding.terminal.hidden import escape
 from layer_decoding.terminal.theme import Terminal
+from layer_decoding.terminal.utf8 import byte_of_character, is_text, join_bytes
 
-# C0 and C1 controls, DEL, and the marks that reorder or hide text: zero-width spaces, bidi controls, separators, BOM.
-_HOSTILE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _BLANK = "\u2581"  # how SentencePiece writes a space
 
@@ -66,7 +64,7 @@ class Pieces:
         symbol: str | None = self.tokenizer.convert_ids_to_tokens(token)
         if symbol is None:
             return _number(token).encode()
-        table = _byte_of_character()
+        table = byte_of_character()
         return bytes(table[c] for c in symbol) if all(c in table for c in symbol) else symbol.encode()
 
     def _decoded(self, ids: Sequence[int]) -> list[str]:
@@ -81,7 +79,7 @@ class Pieces:
         for is_byte, group in groupby(range(len(ids)), key=lambda at: self._byte(ids[at]) is not None):
             places = list(group)
             run = [self._byte(ids[at]) or b"" for at in places]
-            if is_byte and not _is_text(b"".join(run)):  # of which decoding makes as many question marks
+            if is_byte and not is_text(b"".join(run)):  # of which decoding makes as many question marks
                 pieces[places[0] : places[-1] + 1] = join_bytes(run)
         return pieces
 
@@ -106,87 +104,19 @@ def _number(token: int) -> str:
     return f"<{token}>"
 
 
-def _is_text(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-@lru_cache(maxsize=1)
-def _byte_of_character() -> dict[str, int]:
-    """GPT-2's byte alphabet, read backwards: a printable byte is written as itself, the n-th other as chr(256 + n)."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-
-
-def join_bytes(tokens: Sequence[bytes]) -> list[str]:
-    r"""Decode a row of byte strings as UTF-8, each character to the token that holds its last byte.
-
-    >>> join_bytes([b"caf", b"\xc3", b"\xa9", b"\xe2"])
-    ['caf', '', 'é', '\\xE2']
-    """
-    row = b"".join(tokens)
-    owner = [index for index, token in enumerate(tokens) for _ in token]
-    pieces = [""] * len(tokens)
-    at = 0
-    while at < len(row):
-        character = _character_at(row, at)
-        size = len(character.encode()) if character else 1
-        pieces[owner[at + size - 1]] += character or f"\\x{row[at]:02X}"
-        at += size
-    return pieces
-
-
-def _character_at(row: bytes, at: int) -> str:
-    """The UTF-8 character that starts at a byte, "" where none does."""
-    lead = row[at]
-    size = 1 if lead < 0x80 else 2 if 0xC2 <= lead < 0xE0 else 3 if 0xE0 <= lead < 0xF0 else 4 if lead < 0xF5 else 0
-    try:
-        return row[at : at + size].decode() if lead < 0x80 or lead >= 0xC2 else ""
-    except UnicodeDecodeError:
-        return ""
-
-
-def escape(text: str, newline: str = "\\n") -> str:
-    r"""Text with nothing in it that a terminal obeys: controls and reordering marks are spelt out.
-
-    >>> escape("a\nb\x1b[31m\u202e")
-    'a\\nb\\x1b[31m\\u202e'
-    """
-    return _HOSTILE.sub(lambda match: _spelt(match[0], newline), text)
-
-
-def _spelt(character: str, newline: str) -> str:
-    if character == "\n":
-        return newline
-    return repr(character)[1:-1] if not character.isprintable() else f"\\u{ord(character):04x}"
-
-
-_JOINER = "\u200d"
-
-
 def token_texts(ids: Iterable[int], pieces: Pieces, terminal: Terminal) -> list[str]:
     r"""Tokens as each looks in a cell of its own: a fragment of a character is its bytes, `\xE2`."""
     return [alone(visible(pieces.inside(token), terminal)) for token in ids]
 
 
 def alone(text: str) -> str:
-    r"""A token's text with what would join it to a neighbouring cell spelt out: accents and joiners at its edges.
+    r"""A token's text with what would join it to the cell before it spelt out: accents at its beginning.
 
-    >>> alone("\u0301a\u200d")
-    '\\u0301a\\u200d'
+    >>> alone("\u0301a")
+    '\\u0301a'
     """
-    kept = text.rstrip(_JOINER)
-    ending = text[len(kept) :]
-    start = next((at for at, character in enumerate(kept) if wcwidth(character) > 0), len(kept))
-    return _ascii(kept[:start]) + kept[start:] + _ascii(ending)
-
-
-def _ascii(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode()
+    start = next((at for at, character in enumerate(text) if wcwidth(character) > 0), len(text))
+    return text[:start].encode("ascii", "backslashreplace").decode() + text[start:]
 
 
 def visible(text: str, terminal: Terminal) -> str:
