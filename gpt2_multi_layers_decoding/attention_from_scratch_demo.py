@@ -94,7 +94,7 @@ def show(args: Namespace) -> None:
     number = chosen(args.head, config.n_head, "head")
     step = Steps(P=len(prompt_ids), D=config.n_embd, H=config.n_head, E=config.n_embd // config.n_head)
     page = Page(terminal_of(sys.stdout, args.color, args.width))
-    labels = token_labels(Pieces(loaded.tokenizer), prompt_ids, page.terminal.glyphs)
+    labels = token_labels(Pieces(loaded.tokenizer), prompt_ids, page.terminal)
     page.heading(f"The attention of block {layer} of {config.n_layer}")
     with torch.inference_mode():
         x, theirs = watch_attention(model, torch.tensor(prompt_ids), layer)

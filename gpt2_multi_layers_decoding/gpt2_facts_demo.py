@@ -100,7 +100,7 @@ def show_tokens(page: Page, loaded: "LoadedModel") -> None:
     short = next((word for word in SHORT_WORDS if len(ids_of[word]) > 1), SHORT_WORDS[-1])
     table = [("text", "ids", "tokens")]
     for word in (*CASES, long, short):
-        tokens = " ".join(token_labels(pieces, ids_of[word], glyphs))
+        tokens = " ".join(token_labels(pieces, ids_of[word], page.terminal))
         table.append((word.replace(" ", glyphs.space), " ".join(map(str, ids_of[word])), tokens))
     page.heading(f"The tokenizer of {loaded.name}: {len(tokenizer):,} tokens")
     page.listing(table)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from layer_decoding.cli.running import prompt_of, run
 from layer_decoding.teaching.lesson import IN_FLOAT64, Steps, lesson_parser, load_gpt2, proof, token_labels
 from layer_decoding.teaching.page import Page
-from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.pieces import Pieces, shown
 from layer_decoding.terminal.theme import terminal_of
 
 if TYPE_CHECKING:
@@ -137,13 +137,13 @@ def show(args: Namespace) -> None:
 
 def describe(page: Page, step: Steps, ids: Sequence[int], pieces: Pieces) -> None:
     """The sizes, the tokens, and every step with its shape; of the blocks, which are alike, the first."""
-    glyphs, L = page.terminal.glyphs, step.sizes["L"]
+    L = step.sizes["L"]
     page.heading("Sizes")
     names = {"P": "prompt tokens", "L": "layers (blocks)", "D": "hidden width", "H": "heads", "E": "head width, D / H"}
     names |= {"F": "inner width of the MLP", "V": "vocabulary"}
     page.table([("symbol", "size", "of"), *((symbol, str(step.sizes[symbol]), name) for symbol, name in names.items())])
     page.heading("Tokens")
-    page.table([("id", *map(str, ids)), ("token", *token_labels(pieces, ids, glyphs))])
+    page.table([("id", *map(str, ids)), ("token", *token_labels(pieces, ids, page.terminal))])
     per_block = (len(step.rows) - 4) // L  # the four are those before and after the blocks
     page.heading("Embedding: which token, and at which position")
     page.steps(step.rows[:1])
@@ -158,12 +158,11 @@ def describe(page: Page, step: Steps, ids: Sequence[int], pieces: Pieces) -> Non
 
 def choice(page: Page, prompt: str, ids: Sequence[int], probabilities: Sequence[float], pieces: Pieces) -> None:
     """The likeliest tokens, and the text with the first of them."""
-    glyphs = page.terminal.glyphs
-    labels = token_labels(pieces, ids, glyphs)
+    labels = token_labels(pieces, ids, page.terminal)
     page.heading("The choice: greedy takes the likeliest")
     rows = [(label, str(i), f"{p:.3f}") for label, i, p in zip(labels, ids, probabilities, strict=True)]
     page.table([("token", "id", "p"), *rows], numbers=True)
-    page.say(escape(prompt, glyphs.newline) + escape(pieces.of(ids[:1])[0], glyphs.newline))
+    page.say(shown(prompt + pieces.of(ids[:1])[0], page.terminal))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

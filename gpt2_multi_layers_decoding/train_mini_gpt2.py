@@ -28,7 +28,7 @@ from layer_decoding.cli.input import read_prompt
 from layer_decoding.cli.options import Parser, add_shell_options, parse_seed, whole_number
 from layer_decoding.cli.running import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.terminal.pieces import escape
+from layer_decoding.terminal.hidden import escape
 
 if TYPE_CHECKING:
     from layer_decoding.training.data import Dialogues, Documents

@@ -1,6 +1,7 @@
 """Files written whole or not at all, and refused before any work."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,89 @@ def test_a_link_to_itself(tmp_path):
     loop.symlink_to(Path("loop.json"))
     with pytest.raises(LayerDecodingError, match="Cannot write"):
         check_targets([loop], [".json"])
+
+
+# ---------------------------------------------------------------- what a file is besides its content
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o755])
+def test_a_replaced_file_keeps_its_permissions(tmp_path, mode):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    target.chmod(mode)
+    save(target, WRITERS)
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert target.read_bytes() == b"{}\n"
+
+
+def test_nobody_else_may_read_a_private_file_while_it_is_written(tmp_path, monkeypatch):
+    target = tmp_path / "a.json"
+    target.write_text("old")
+    target.chmod(0o600)
+    modes = []
+    monkeypatch.setattr(os, "fsync", lambda file: modes.append(stat.S_IMODE(os.fstat(file).st_mode)))
+    save(target, WRITERS)
+    assert modes == [0o600]
+
+
+def test_a_new_file_is_as_open_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save(tmp_path / "a.json", WRITERS)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == 0o640
+
+
+def test_a_file_of_several_names_keeps_them(tmp_path):
+    target, other = tmp_path / "a.json", tmp_path / "other"
+    target.write_text("a longer text that was here before")
+    other.hardlink_to(target)
+    save(target, WRITERS)
+    assert target.samefile(other)
+    assert other.read_bytes() == b"{}\n"
+    assert sorted(tmp_path.iterdir()) == [target, other]
+
+
+def test_a_file_of_several_names_that_cannot_be_written_is_as_it_was(tmp_path, monkeypatch):
+    target, other = tmp_path / "a.json", tmp_path / "other"
+    target.write_text("old")
+    other.hardlink_to(target)
+    write, calls = Path.write_bytes, []
+
+    def torn(self, content):
+        write(self, content)
+        calls.append(content)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", torn)
+    with pytest.raises(LayerDecodingError, match="No space left"):
+        save(target, WRITERS)
+    assert other.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == [target, other]
+
+
+@pytest.mark.parametrize("length", [250, 255])
+def test_a_name_as_long_as_a_file_system_allows(tmp_path, length):
+    target = tmp_path / ("n" * (length - 5) + ".json")
+    check_targets([target], [".json"])
+    save(target, WRITERS)
+    assert target.read_bytes() == b"{}\n"
+
+
+def test_processes_of_one_number_do_not_write_into_each_others_file(tmp_path, monkeypatch):
+    """In two containers with one folder: while the first writes, the second begins and ends."""
+    target, begun = tmp_path / "a.json", []
+
+    def sync(_):
+        if not begun:
+            begun.append(True)
+            save(target, {".json": lambda: b"the second\n"})
+            assert target.read_bytes() == b"the second\n"
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    save(target, {".json": lambda: b"the first, which is longer\n"})
+    assert target.read_bytes() == b"the first, which is longer\n"
+    assert list(tmp_path.iterdir()) == [target]

@@ -2,6 +2,8 @@
 
 import io
 import os
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -9,9 +11,11 @@ from tokenizers import Tokenizer, models, processors
 from transformers import PreTrainedTokenizerFast
 
 import multi_layer_decoding_demo as demo
-from layer_decoding.cli.input import DEFAULT_PROMPT, read_prompt
+from conftest import SOURCE
+from layer_decoding.cli.input import DEFAULT_PROMPT, argument_text, read_prompt
 from layer_decoding.errors import UsageError
-from layer_decoding.models.prompts import encode_prompt
+from layer_decoding.models import prompts
+from layer_decoding.models.prompts import encode_prompt, encode_text
 from model_folders import END, byte_tokenizer
 from refusals import assert_refused
 
@@ -20,12 +24,17 @@ from refusals import assert_refused
 
 @pytest.fixture
 def given(monkeypatch, tmp_path):
-    """Puts bytes on stdin, by a file or by a pipe."""
+    """Puts bytes on stdin, by a file, by a pipe or by a socket."""
 
     def given(data, kind="file"):
         if kind == "file":
             (tmp_path / "prompt").write_bytes(data)
             descriptor = os.open(tmp_path / "prompt", os.O_RDONLY)
+        elif kind == "socket":
+            ours, theirs = socket.socketpair()
+            with theirs:
+                theirs.sendall(data)
+            descriptor = ours.detach()
         else:
             descriptor, end = os.pipe()
             os.write(end, data)
@@ -36,7 +45,7 @@ def given(monkeypatch, tmp_path):
     sys.stdin.close()
 
 
-@pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.parametrize("kind", ["file", "pipe", "socket"])
 @pytest.mark.parametrize("argument", [None, "-"])
 @pytest.mark.parametrize(
     "data, prompt",
@@ -92,6 +101,35 @@ def test_stdin_that_is_a_keyboard_or_closed(monkeypatch):
         read_prompt("-")
 
 
+# ---------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_an_argument_is_the_text_that_was_typed(locale):
+    """Where the locale knows no UTF-8 it comes as surrogates, a byte each."""
+    check = "import sys; from layer_decoding.cli.input import read_prompt; print(ascii(read_prompt(sys.argv[1])))"
+    environment = os.environ | {"PYTHONUTF8": "0", "LC_ALL": locale}
+    argv = [sys.executable, "-c", check, "→ 你好".encode()]
+    done = subprocess.run(argv, cwd=SOURCE, env=environment, capture_output=True, check=True)
+    assert done.stdout.decode().strip() == ascii("→ 你好")
+
+
+def test_an_argument_that_is_no_text(capsys):
+    assert argument_text(os.fsdecode("→".encode())) == argument_text("→") == "→"
+    with pytest.raises(UsageError, match=r"'caf\\udce9' is not valid UTF-8"):
+        read_prompt("caf\udce9")
+    assert_refused((demo.main(["--view", "track", "--track", "caf\udce9"]), *capsys.readouterr()), 2, "not valid UTF-8")
+
+
+def test_two_dashes_are_a_token_to_track():
+    """Python 3.11 takes them for the end of the options, even as the value of one."""
+    assert demo.build_parser().parse_args(["--view=track", "--track=--", "--track", "a"]).track == ["--", "a"]
+    with pytest.raises(UsageError, match="invalid choice: '--'"):
+        demo.build_parser().parse_args(["--view=--"])
+    with pytest.raises(UsageError, match="'--' is not a whole number"):
+        demo.build_parser().parse_args(["--max-new-tokens=--"])
+
+
 # ---------------------------------------------------------------- in tokens
 
 
@@ -122,3 +160,13 @@ def test_what_comes_before_a_prompt_in_an_alphabet_without_letter_a(text, unknow
 def test_end_of_text_in_a_prompt_is_the_special_token(mini):
     assert encode_prompt(mini.tokenizer, END) == [0]
     assert encode_prompt(mini.tokenizer, f"a{END}b")[1] == 0
+
+
+def test_a_text_is_cut_at_seams_only(monkeypatch):
+    """Not inside a run of spaces, which are tokens together, nor at the end of an empty line."""
+    tokenizer = byte_tokenizer(END, merges=[("Ġ", "Ġ"), ("ĠĠ", "ĠĠ"), ("Ċ", "Ċ"), ("Ċ", "Ġ"), ("ĠĠ", "Ċ")])
+    for text in ("a" + " " * count + end for count in range(12) for end in ("b", "\n\n  b", " \n \n", "\n\n\nb", "")):
+        right = tokenizer.encode(text * 3, add_special_tokens=False)
+        for characters in range(1, 9):
+            monkeypatch.setattr(prompts, "_PIECE_CHARACTERS", characters)
+            assert list(encode_text(tokenizer, text * 3)) == right, (text, characters)

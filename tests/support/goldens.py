@@ -10,8 +10,8 @@ from pathlib import Path
 from layer_decoding.results.greedy import Candidate, LayerDecoding, LayerRow
 from layer_decoding.results.measures import BY_OPTION, averaged
 from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
-from layer_decoding.terminal.pieces import join_bytes
 from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
+from layer_decoding.terminal.utf8 import join_bytes
 from layer_decoding.views.rows import render_decoding
 from layer_decoding.views.steps import render_steps
 from layer_decoding.views.table import render_table
@@ -40,6 +40,10 @@ class StoredPieces:
     def of(self, ids):
         """One piece a token, as `Pieces.of`."""
         return join_bytes([self.token_bytes[token] for token in ids])
+
+    def inside(self, token):
+        """A token by itself, as `Pieces.inside`."""
+        return self.of([token])[0]
 
 
 def stored(name):

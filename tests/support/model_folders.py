@@ -1,6 +1,7 @@
 """A tiny model as a folder holds it, and what can be changed or damaged in there."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,10 +14,12 @@ VOCAB_SIZE = 260
 PICKLE = b"\x80\x02}q\x00."
 
 
-def byte_tokenizer(*specials: str, template: str | None = None) -> PreTrainedTokenizerFast:
-    """One token a byte, then the special tokens; `template` says what is put around a text."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={byte: i for i, byte in enumerate(alphabet)}, merges=[]))
+def byte_tokenizer(
+    *specials: str, template: str | None = None, merges: Sequence[tuple[str, str]] = ()
+) -> PreTrainedTokenizerFast:
+    """One token a byte, one a merge, then the special tokens; `template` says what is put around a text."""
+    symbols = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *map("".join, merges)]
+    backend = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens(list(specials))

@@ -1,6 +1,7 @@
 """Tokens of every awkward kind, and how coloured lines are compared with plain ones."""
 
 import re
+import unicodedata
 from dataclasses import replace
 
 import goldens
@@ -22,3 +23,18 @@ PIECES = goldens.StoredPieces(TABLE)
 def words(text):
     """A text without its spaces, which wrapping may move to the next line."""
     return text.replace(" ", "")
+
+
+DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+DIRECTION_MARKS = "\u061c\u200e\u200f"
+
+
+def obeyed(text):
+    """The characters of a text that a terminal would act on rather than show."""
+    return [
+        character
+        for character in text
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp")
+        or unicodedata.bidirectional(character) in DIRECTIONS
+        or character in DIRECTION_MARKS
+    ]

@@ -62,7 +62,6 @@ def test_shortening_keeps_an_end_and_fits(text, cells):
 
 
 def test_nothing_joins_the_next_cell():
-    assert alone("\u0301a\u200d") == r"\u0301a\u200d"
-    assert alone("\u200d👧") == r"\u200d👧"
-    assert alone("\ufe0f") == r"\ufe0f"
+    assert alone("\u0301a") == r"\u0301a"
+    assert alone("\u20e3") == r"\u20e3"
     assert alone(" 👩\u200d👧e\u0301") == " 👩\u200d👧e\u0301"

@@ -2,23 +2,20 @@
 
 import codecs
 import re
-import unicodedata
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tokenizers import decoders
 
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.terminal.pieces import Pieces, escape, join_bytes
+from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import COLOUR, PLAIN, Terminal
+from layer_decoding.terminal.utf8 import join_bytes
 from layer_decoding.views.rows import render_decoding
+from row_texts import obeyed
 
 OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
-DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-DIRECTION_MARKS = "\u061c\u200e\u200f"
 BYTES = st.one_of(
     st.binary(max_size=4), st.sampled_from(["a", "é", "€", "🙂", "\ufffd", "\\", "\\xE2"]).map(str.encode)
 )
@@ -115,66 +112,7 @@ def test_an_id_without_a_token_is_shown_by_number(mini):
     assert Pieces(mini.tokenizer).of([beyond]) == [f"<{beyond}>"]
 
 
-def test_a_sentencepiece_tokenizer():
-    """▁ is a space, <0xE2> a byte; a token that only looks like one is text."""
-    symbols = ["▁caf", "<0xC3>", "<0xA9>", "▁", "<0xzz>", "<0xE2>"]
-    tokenizer = SimpleNamespace(
-        all_special_ids=[],
-        added_tokens_decoder={},
-        backend_tokenizer=SimpleNamespace(decoder=SimpleNamespace()),
-        convert_ids_to_tokens=symbols.__getitem__,
-    )
-    assert Pieces(tokenizer).of(range(6)) == [" caf", "", "é", " ", "<0xzz>", r"\xE2"]
-
-
-def test_a_byte_level_token_with_a_character_outside_its_alphabet():
-    tokenizer = SimpleNamespace(
-        all_special_ids=[],
-        added_tokens_decoder={},
-        backend_tokenizer=SimpleNamespace(decoder=decoders.ByteLevel()),
-        convert_ids_to_tokens=["Ġcaf", "中"].__getitem__,
-    )
-    assert Pieces(tokenizer).of([0, 1]) == [" caf", "中"]
-
-
 # ---------------------------------------------------------------- nothing dangerous
-
-
-def obeyed(text):
-    """The characters of a text that a terminal would act on rather than show."""
-    return [
-        character
-        for character in text
-        if unicodedata.category(character) in ("Cc", "Zl", "Zp")
-        or unicodedata.bidirectional(character) in DIRECTIONS
-        or character in DIRECTION_MARKS
-    ]
-
-
-def test_every_dangerous_character_is_spelt_out():
-    every = "".join(chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000)
-    assert obeyed(every)
-    assert obeyed(escape(every)) == []
-    assert obeyed(escape(every, newline="↵")) == []
-
-
-@pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\ufeff", "\xad", "\u180e"])
-def test_what_hides_in_text_is_spelt_out(hidden):
-    assert (
-        escape(f"a{hidden}b")
-        == f"a\\{'u' if ord(hidden) > 255 else 'x'}{ord(hidden):0{4 if ord(hidden) > 255 else 2}x}b"
-    )
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_escaping_leaves_everything_else(text):
-    kept = [character for character in text if escape(character) == character]
-    assert [c for c in escape("".join(kept))] == kept  # noqa: C416
-    assert escape(escape(text)) == escape(text)
-
-
-def test_joined_emoji_and_accents_stay_whole():
-    assert escape("👩‍👧 ❤️ e\u0301 🇫🇷 שלום") == "👩‍👧 ❤️ e\u0301 🇫🇷 שלום"
 
 
 HOSTILE = st.text(

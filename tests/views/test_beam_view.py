@@ -37,11 +37,11 @@ class Words:
     all_special_ids = (9,)
     added_tokens_decoder = {}  # noqa: RUF012
 
-    class backend_tokenizer:  # noqa: N801
-        decoder = None
+    def convert_ids_to_tokens(self, tokens):
+        return [self.WORDS[token] for token in tokens] if isinstance(tokens, list) else self.WORDS[tokens]
 
-    def convert_ids_to_tokens(self, token):
-        return self.WORDS[token % len(self.WORDS)]
+    def decode(self, tokens, clean_up_tokenization_spaces):  # noqa: ARG002
+        return "".join(self.WORDS[token] for token in tokens)
 
 
 PIECES = Pieces(Words())

@@ -12,6 +12,7 @@ from wcwidth import wcswidth
 import goldens
 from layer_decoding.results.greedy import LayerDecoding, LayerRow, partial_decoding
 from layer_decoding.terminal.alignment import common_positions, common_prefix
+from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import visible
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 from layer_decoding.views.rows import render_decoding, render_rows, settling
@@ -68,7 +69,7 @@ def test_marks_hold_exactly_the_tokens_that_differ(decoding):
     for row, line in zip(decoding.rows, lines, strict=True):
         label, _, shown = line.partition(":")
         assert label == f"Layer {row.layer}"
-        pieces = PIECES.of(row.ids)
+        pieces = whole_emoji(PIECES.of(row.ids))
         same = common(row, decoding)
         if row is not decoding.final_row:
             shown, _, count = shown.rpartition("  ")

@@ -16,11 +16,11 @@ def read_prompt(argument: str | None) -> str:
     One trailing newline of stdin is dropped.
 
     Raises:
-        UsageError: an empty prompt, or one that is not text.
+        UsageError: an empty prompt, or one that is not UTF-8.
         LayerDecodingError: stdin is not UTF-8.
     """
     if argument is not None and argument != "-":
-        prompt = argument
+        prompt = argument_text(argument)
     elif argument == "-" or stdin_is_given():
         prompt = read_stdin()
         if not prompt and argument is None:
@@ -29,20 +29,29 @@ def read_prompt(argument: str | None) -> str:
         return DEFAULT_PROMPT
     if not prompt:
         raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
-    try:
-        prompt.encode()
-    except UnicodeEncodeError:
-        raise UsageError("The prompt is not valid UTF-8 text; write it in UTF-8.") from None
     return prompt
 
 
+def argument_text(argument: str) -> str:
+    """A text from the command line, whatever the locale made of its bytes: in LC_ALL=C `→` comes as three of them.
+
+    Raises:
+        UsageError: they are not UTF-8.
+    """
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        shown = argument.encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"The text '{shown}' is not valid UTF-8; write it in UTF-8.") from None
+
+
 def stdin_is_given() -> bool:
-    """Whether stdin is a pipe or a file, rather than a keyboard or nothing."""
+    """Whether stdin is a pipe, a file or a socket, such as other programs hand over, and no keyboard."""
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (AttributeError, OSError, ValueError):  # no stdin, or one that is not a real file
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
 def read_stdin() -> str:

@@ -39,6 +39,14 @@ class Parser(argparse.ArgumentParser):
         """Called by argparse for every mistake on the command line."""
         raise UsageError(f"{message[:1].upper()}{message[1:]}; see --help.")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Called by argparse for every value. Python 3.11 takes --track=-- for an option without one, and fails."""
+        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
+
 
 class _ShowVersion(argparse.Action):
     """--version, looked up only where it is asked for."""

@@ -19,7 +19,7 @@ from layer_decoding.cli.options import Parser
 from layer_decoding.cli.progress import NoProgress, OnStep, Progress, ProgressLine
 from layer_decoding.errors import Interrupted, LayerDecodingError, is_out_of_memory
 from layer_decoding.files.saving import Writers, save
-from layer_decoding.terminal.pieces import escape
+from layer_decoding.terminal.hidden import escape
 
 if TYPE_CHECKING:
     from layer_decoding.models.loading import LoadedModel

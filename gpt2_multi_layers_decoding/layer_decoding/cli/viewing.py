@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Collection
 from typing import Any
 
+from layer_decoding.cli.input import argument_text
 from layer_decoding.cli.options import whole_number
 from layer_decoding.cli.running import notice
 from layer_decoding.errors import UsageError
@@ -31,7 +32,12 @@ def add_view_options(
         help=f"numbers in the table: {', '.join(measures)}",
     )
     group.add_argument(
-        "--track", action="append", default=[], metavar="TOKEN", help="track it; repeat for more (those on top)"
+        "--track",
+        type=argument_text,
+        action="append",
+        default=[],
+        metavar="TOKEN",
+        help="track it; repeat for more (those on top)",
     )
     group.add_argument("--step", type=whole_number, metavar="T", help="the step to track at (1)")
 
@@ -83,7 +89,7 @@ def word_id(word: str, pieces: Pieces) -> int:
     ids = _encode(word, pieces)
     if len(ids) == 1:
         return ids[0]
-    parts = ", ".join(f"'{pieces.of([token])[0]}'" for token in ids)
+    parts = ", ".join(f"'{pieces.inside(token)}'" for token in ids)
     mend = "track one of them"
     if len(_encode(f" {word}", pieces)) == 1:
         mend = f"with a space before it, as inside a text, it is one: --track ' {word}'"

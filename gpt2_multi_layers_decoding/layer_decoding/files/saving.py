@@ -4,8 +4,10 @@ What a file holds is decided by its suffix, through a mapping {suffix: function 
 """
 
 import os
+import secrets
+import stat
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from layer_decoding.errors import LayerDecodingError, UsageError
@@ -43,7 +45,12 @@ def save(path: Path, writers: Writers) -> None:
     content = writers[path.suffix.lower()]()
     temporary = _write_beside(path, content)
     with _explained(path), _removed_on_failure(temporary):
-        temporary.replace(path.resolve())
+        target = path.resolve()
+        if target.exists() and target.stat().st_nlink > 1:
+            _overwrite(target, content)
+            temporary.unlink()
+        else:
+            temporary.replace(target)
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
@@ -54,12 +61,33 @@ def _write_beside(path: Path, content: bytes) -> Path:
             raise IsADirectoryError(None, "it is a folder")
         if target.exists() and not os.access(target, os.W_OK):
             raise PermissionError(None, "it is read-only")
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        with _removed_on_failure(temporary), temporary.open("wb") as file:
+        # A name of its own, since processes of two containers can have one number; short, whatever the target's is.
+        temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        with _removed_on_failure(temporary), temporary.open("xb") as file:
+            if target.exists():
+                _take_over(temporary, target.stat())
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     return temporary
+
+
+def _take_over(temporary: Path, replaced: os.stat_result) -> None:
+    """Give a file the owner and the permissions of the one that it will replace, as far as one may."""
+    with suppress(PermissionError, AttributeError):  # AttributeError: Windows has no owners
+        os.chown(temporary, replaced.st_uid, replaced.st_gid)
+    with suppress(PermissionError):
+        temporary.chmod(stat.S_IMODE(replaced.st_mode))
+
+
+def _overwrite(target: Path, content: bytes) -> None:
+    """Write over a file that has other names: a rename would leave them what was there before."""
+    before = target.read_bytes()
+    try:
+        target.write_bytes(content)
+    except BaseException:
+        target.write_bytes(before)
+        raise
 
 
 @contextmanager

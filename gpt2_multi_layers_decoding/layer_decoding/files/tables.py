@@ -12,7 +12,8 @@ from layer_decoding.files.documents import summary_numbers
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import MEASURES
 from layer_decoding.results.text import TextMeasures
-from layer_decoding.terminal.pieces import Pieces, escape
+from layer_decoding.terminal.hidden import escape
+from layer_decoding.terminal.pieces import Pieces
 
 
 def text_table(measures: TextMeasures) -> str:

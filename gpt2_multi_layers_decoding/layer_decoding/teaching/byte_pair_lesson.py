@@ -44,7 +44,7 @@ def show_building(page: Page, text: str, loaded: "LoadedModel") -> None:
     pieces, ranks = Pieces(tokenizer), ranks_of(loaded)
 
     def said(symbols: Sequence[str]) -> str:
-        return " ".join(token_labels(pieces, tokenizer.convert_tokens_to_ids(list(symbols)), page.terminal.glyphs))
+        return " ".join(token_labels(pieces, tokenizer.convert_tokens_to_ids(list(symbols)), page.terminal))
 
     page.say("A text is first cut into words, each with the space before it.")
     page.say(f"Of all neighbours that are among the {len(ranks):,} merges, the pair learnt first merges; then again.")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from layer_decoding.cli.options import Parser, add_model_name, add_prompt, add_screen_options
 from layer_decoding.cli.running import load
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.terminal.pieces import Pieces, alone, escape
-from layer_decoding.terminal.theme import Glyphs
+from layer_decoding.terminal.pieces import Pieces, token_texts
+from layer_decoding.terminal.theme import Terminal
 
 if TYPE_CHECKING:
     from layer_decoding.models.loading import LoadedModel
@@ -57,10 +57,9 @@ class Steps:
         return rows
 
 
-def token_labels(pieces: Pieces, ids: Sequence[int], glyphs: Glyphs) -> list[str]:
+def token_labels(pieces: Pieces, ids: Sequence[int], terminal: Terminal) -> list[str]:
     """Each token by itself, its spaces visible and nothing in it that a terminal obeys."""
-    texts = [escape(pieces.of([token])[0], glyphs.newline) for token in ids]
-    return [alone(text).replace(" ", glyphs.space) for text in texts]
+    return [text.replace(" ", terminal.glyphs.space) for text in token_texts(ids, pieces, terminal)]
 
 
 def load_gpt2(args: Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":

@@ -30,8 +30,8 @@ def common_positions(row: Sequence[int], other: Sequence[int]) -> list[tuple[int
     return pairs
 
 
-def common_prefix(row: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two texts share before the first place where they part."""
+def common_prefix(row: Sequence[object], other: Sequence[object]) -> int:
+    """How many tokens, or characters, two texts share before the first place where they part."""
     for position, (ours, theirs) in enumerate(zip(row, other, strict=False)):
         if ours != theirs:
             return position

@@ -6,7 +6,8 @@ from itertools import groupby
 
 from wcwidth import iter_graphemes, width
 
-from layer_decoding.terminal.pieces import visible
+from layer_decoding.terminal.hidden import whole_emoji
+from layer_decoding.terminal.pieces import shown, visible
 from layer_decoding.terminal.theme import MARK_CELLS, Role, Terminal, Theme
 
 
@@ -133,11 +134,12 @@ def flush_right(text: str, cells: int) -> str:
 
 
 def token_spans(texts: Sequence[str], same: Sequence[bool], terminal: Terminal) -> list[Span]:
-    """One span a token. A fragment of a character has an empty one; whichever completes it differs if either does."""
+    """One span a token. A fragment of a character or emoji has an empty one; what completes it differs if any did."""
     spans, pending = [], False
-    for text, is_same in zip(texts, same, strict=True):
+    for text, whole, is_same in zip(texts, whole_emoji(texts), same, strict=True):
         pending = pending or not is_same
-        spans.append(Span(visible(text, terminal), "differs" if pending else "plain"))
-        if text:
+        written = visible(text, terminal) if text == whole else shown(whole, terminal)  # a space before one is no token
+        spans.append(Span(written, "differs" if pending else "plain"))
+        if whole:
             pending = False
     return spans

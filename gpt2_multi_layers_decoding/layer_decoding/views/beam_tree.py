@@ -54,7 +54,7 @@ class _Drawing:
 
     def token(self, beam: TraceBeam) -> str:
         """The newest token of a beam, with its leading space."""
-        return visible(self.pieces.of(beam.ids[-1:])[0], self.terminal)
+        return visible(self.pieces.inside(beam.ids[-1]), self.terminal)
 
     def node(self, beam: TraceBeam, cells: int) -> Span:
         """A mark and the newest token, at most so many cells; the way to rank 1 has a mark of its own."""
