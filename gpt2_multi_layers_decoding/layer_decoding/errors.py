@@ -64,7 +64,7 @@ def brief(error: BaseException) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-_INSTALL = re.compile(r"pip install (?:-{1,2}[\w-]+ )*['\"`]?([A-Za-z][\w.\[\],-]*)")
+_INSTALL = re.compile(r"(?:pip|need to) install (?:-{1,2}[\w-]+ )*['\"`]?([A-Za-z][\w.\[\],-]*)")
 
 
 def missing_package(error: BaseException) -> str | None:

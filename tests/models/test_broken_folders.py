@@ -134,6 +134,13 @@ def only_gguf(folder: Path) -> None:
     (folder / "model.gguf").touch()
 
 
+def biogpt(folder: Path) -> None:
+    without("tokenizer.json")(folder)
+    (folder / "vocab.json").write_text('{"<s>": 0}')
+    (folder / "merges.txt").write_text("")
+    edit_json(folder / "tokenizer_config.json", tokenizer_class="BioGptTokenizer")
+
+
 def quantised(**how):
     return config_with(quantization_config=how)
 
@@ -143,6 +150,7 @@ NOT_DAMAGED = {
     "adapter": (adapter, ["PEFT adapter for some/base", "merge"]),
     "adapter-and-config": (adapter_beside_config, ["PEFT adapter for another model", "merge"]),
     "gguf": (only_gguf, ["model.gguf", "give that file"]),
+    "biogpt": (biogpt, ["package sacremoses", "pip install sacremoses"]),
     "bitsandbytes": (quantised(quant_method="bitsandbytes", load_in_4bit=True), ["(bitsandbytes)", "pip install bits"]),
     "gptq": (quantised(quant_method="gptq", bits=4), ["(gptq)", "pip install optimum"]),
     "awq": (quantised(quant_method="awq", bits=4), ["(awq)", "pip install gptqmodel"]),

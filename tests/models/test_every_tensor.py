@@ -64,6 +64,10 @@ LEFT_OVER = {
     "more-positions": (lambda folder: edit_json(folder / "config.json", n_positions=10**11), ["numbers", "restore"]),
     "wider": (lambda folder: edit_json(folder / "config.json", n_embd=10**7), ["numbers", "restore"]),
     "a-billion-layers": (lambda folder: edit_json(folder / "config.json", n_layer=10**9), ["1,000,000,000", "restore"]),
+    "a-billion-within": (
+        lambda folder: edit_json(folder / "config.json", text_config={"num_hidden_layers": 10**9}),
+        ["1,000,000,000", "restore"],
+    ),
     "many-layers": (lambda folder: edit_json(folder / "config.json", n_layer=90_000), ["90,000 layers", "28 tensors"]),
 }
 

@@ -4,6 +4,7 @@ that have it, or the file is refused."""
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Punctuation, Sequence, Split
+from transformers import LlamaTokenizer
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from gguf_files import gpt2_file, tokenizer_file
@@ -93,6 +94,21 @@ def test_llama3_puts_a_token_before_a_text_unless_its_file_says_otherwise(tmp_pa
         file = tmp_path / f"{len(before)}.gguf"
         tokenizer_file(file, TOKENS, PAIRS, "llama-bpe", bos_token_id=start, **settings)
         assert build_tokenizer(file).encode("upon") == [*before, TOKENS.index("upon")]
+
+
+@pytest.mark.parametrize("space", [True, False, None])
+def test_the_space_before_a_text_is_the_files(space, tmp_path):
+    """In SentencePiece's way of merging, as Llama 2 has it."""
+    tokens, merges = ["<unk>", "<s>", "</s>", "\u2581", "a", "\u2581a"], [("\u2581", "a")]
+    settings = {} if space is None else {"add_space_prefix": space}
+    tokenizer_file(tmp_path / "t.gguf", tokens, merges, model="llama", **settings)
+    tokenizer = build_tokenizer(tmp_path / "t.gguf")
+    vocab = {token: i for i, token in enumerate(tokens)}
+    plain = LlamaTokenizer(vocab=vocab, merges=merges, add_prefix_space=space is not False)
+    for text in ("a a", " a", "aa"):
+        ids = plain.encode(text, add_special_tokens=False)
+        assert tokenizer.encode(text, add_special_tokens=False) == ids
+        assert tokenizer.decode(ids) == plain.decode(ids)
 
 
 def test_a_rule_that_nobody_knows_is_refused_by_name(tmp_path):

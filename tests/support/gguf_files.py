@@ -122,10 +122,10 @@ def llama_file(path, rope=None, extra=(), settings=(), heads_shared_by=HEADS):
     return model
 
 
-def tokenizer_file(path, tokens, merges, pre=None, **settings):
-    """A GGUF file of a tokenizer over bytes, and of a tensor that is only there to be one."""
+def tokenizer_file(path, tokens, merges, pre=None, model="gpt2", **settings):
+    """A GGUF file of a tokenizer, over bytes unless `model` says otherwise, and of one tensor."""
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_model(model)
     if pre is not None:
         writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)

@@ -53,9 +53,10 @@ def check_config(config: "PreTrainedConfig", file: Path) -> None:
 
 def check_layer_counts(document: dict[str, Any], file: Path) -> None:
     """Refuse a number of layers that no model has, before a configuration is made of it."""
-    for name in _LAYER_COUNTS:
-        value = document.get(name)
-        if isinstance(value, int) and value > _MOST_LAYERS:
+    for name, value in document.items():
+        if isinstance(value, dict):
+            check_layer_counts(value, file)
+        elif name in _LAYER_COUNTS and isinstance(value, int) and value > _MOST_LAYERS:
             raise LayerDecodingError(f"{file} gives {name} as {value:,}, which is impossible; restore the original.")
 
 

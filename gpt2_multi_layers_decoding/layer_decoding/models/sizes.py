@@ -4,8 +4,9 @@ On Linux a process that takes too much memory is killed without a word, so what 
 """
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, UsageError
@@ -89,6 +90,9 @@ def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
     return sorted({*layers, layer_count})
 
 
+_PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+_IN_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_IN_V2 = ("memory.max", "memory.current", "inactive_file")
 _SCORE_COPIES = 4  # of a step's scores [beams, V] in float32: logits, log-probabilities, running sums, sorted
 
 
@@ -129,12 +133,44 @@ def free_bytes(model: "PreTrainedModel") -> int | None:
         return int(torch.cuda.mem_get_info(device_of(model))[0])
     if device_of(model).type != "cpu":
         return None
+    return min((free for free in (_free_on_host(), *_free_in_groups()) if free is not None), default=None)
+
+
+def _free_on_host() -> int | None:
+    """The memory of the machine that is free, or all of it where only that is known."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = (_PROC / "meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else None
         return None if pages is None else pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _free_in_groups() -> Iterator[int]:
+    """What each of Linux's control groups leaves that this process is in, which is how a container is limited.
+
+    The limit of a group holds for all groups below it. A container may see its own group as the root, so that the
+    root is looked at whatever path the process is said to have.
+    """
+    try:
+        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for number, controllers, path in (line.split(":", 2) for line in lines):
+        if number != "0" and "memory" not in controllers.split(","):
+            continue
+        root, files = (_GROUPS, _IN_V2) if number == "0" else (_GROUPS / "memory", _IN_V1)
+        group = PurePosixPath(path.lstrip("/"))
+        for folder in (root / above for above in (group, *group.parents)):
+            with suppress(OSError, ValueError, StopIteration):  # not a group, or one without a limit
+                yield _free_in(folder, *files)
+
+
+def _free_in(group: Path, limit: str, used: str, unused_cache: str) -> int:
+    """The limit of a group less what it holds, of which files that were read but are not in use can be let go."""
+    lines = (group / "memory.stat").read_text().splitlines()
+    cache = next(int(line.split()[1]) for line in lines if line.startswith(f"{unused_cache} "))
+    return max(0, int((group / limit).read_text()) - int((group / used).read_text()) + cache)
 
 
 def _width(model: "PreTrainedModel") -> int:

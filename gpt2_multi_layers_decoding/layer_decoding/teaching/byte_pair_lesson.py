@@ -25,7 +25,8 @@ def ranks_of(loaded: "LoadedModel") -> dict[Pair, int]:
         LayerDecodingError: it is not a byte-level BPE tokenizer.
     """
     tokenizer: Any = loaded.tokenizer
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    backend = getattr(tokenizer, "backend_tokenizer", None)  # none where it is written in Python
+    model: dict[str, Any] = {"type": None} if backend is None else json.loads(backend.to_str())["model"]
     if model["type"] != "BPE" or not Pieces(tokenizer).byte_level:
         raise LayerDecodingError(
             f"The tokenizer of {loaded.name} is not byte-level BPE as GPT-2's is; give a GPT-2, such as --model mini."

@@ -29,8 +29,20 @@ def build_tokenizer(file: Path) -> "PreTrainedTokenizerBase":
         if name is not None:
             _follow(backend, settings, name, file)
         _check_bytes(backend, file)
+    elif described.get("add_prefix_space") is False:
+        _without_prefix_space(backend)
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
     return tokenizer
+
+
+def _without_prefix_space(backend: Any) -> None:
+    """Put no space before a text where the file says so, which transformers does not read for SentencePiece."""
+    from tokenizers import pre_tokenizers
+    from transformers import LlamaTokenizer
+
+    if isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
+        plain = LlamaTokenizer(vocab={"<unk>": 0}, merges=[], add_prefix_space=False).backend_tokenizer
+        backend.pre_tokenizer, backend.decoder = plain.pre_tokenizer, plain.decoder
 
 
 def _follow(backend: Any, settings: dict[str, Any], name: str, file: Path) -> None:
