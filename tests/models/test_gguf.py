@@ -5,14 +5,15 @@ import struct
 import gguf
 import pytest
 import torch
-from transformers import LlamaConfig
+from transformers import LlamaConfig, Starcoder2Config
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 import multi_layer_decoding_demo as demo
 import reference
-from gguf_files import CONTEXT, END, HEADS, TOKENS, WIDTH, finish, gpt2_file, llama_file
+from gguf_files import CONTEXT, END, HEADS, TOKENS, WIDTH, finish, gpt2_file, llama_file, writer_of
 from layer_decoding import decode_layers, load_model
 from layer_decoding.models.gguf import file as gguf_file
+from layer_decoding.models.gguf.file import GgufFile
 from layer_decoding.models.loading import quiet_libraries
 from layer_decoding.models.prompts import encode_prompt
 from refusals import refusal
@@ -170,13 +171,16 @@ def rotary(config):
 
 
 def test_a_base_of_rotary_positions_that_transformers_drops(tmp_path):
-    base = 77_000.0
-    model = llama_file(tmp_path / "base.gguf", rope={"rope_type": "default", "rope_theta": base})
-    edited = (tmp_path / "base.gguf").read_bytes()
-    at = edited.index(b"rope.freq_base") + len(b"rope.freq_base") + 4
-    (tmp_path / "base.gguf").write_bytes(edited[:at] + struct.pack("<f", base) + edited[at + 4 :])
-    ids = list(range(40))
-    assert torch.allclose(logits_of(tmp_path / "base.gguf", ids), reference.text_logits(model, ids), atol=1e-4)
+    """StarCoder2's: its default would be taken."""
+    path = tmp_path / "base.gguf"
+    writer = writer_of(path, "starcoder2", Starcoder2Config(eos_token_id=256))
+    writer.add_head_count_kv(1)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_rope_freq_base(77_000.0)
+    finish(writer, {"token_embd.weight": torch.zeros(len(TOKENS), WIDTH)})
+    config = GgufFile(path, str(path)).read_config()
+    assert config.rope_parameters["rope_theta"] == 77_000
+    assert (config.num_key_value_heads, config.max_position_embeddings) == (1, CONTEXT)
 
 
 @pytest.mark.parametrize(
