@@ -5,6 +5,7 @@ import torch
 
 import multi_layer_decoding_demo as demo
 from layer_decoding import beam_search, decode_layers, load_model, measure_text, sample, truncate
+from layer_decoding.decoding.text import read_layers
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.models import devices
 
@@ -31,9 +32,13 @@ def test_both_contexts(spread, mini, prompt_ids):
         )
 
 
-def test_beam_search_on_layers_and_through_the_lens(spread, mini, prompt_ids):
-    options = {"num_beams": 3, "layers": [3, 7], "lens": True}
-    assert beam_search(spread.model, prompt_ids, 5, **options) == beam_search(mini.model, prompt_ids, 5, **options)
+def test_beam_search_on_layers_and_what_they_say_along_a_text(spread, mini, prompt_ids):
+    options = {"num_beams": 3, "layers": [3, 7]}
+    found = beam_search(mini.model, prompt_ids, 5, **options)
+    assert beam_search(spread.model, prompt_ids, 5, **options) == found
+    ids = [*prompt_ids, *found.hypotheses[0].ids]
+    along = range(len(prompt_ids), len(ids))
+    assert read_layers(spread.model, ids, along) == read_layers(mini.model, ids, along)
 
 
 def test_sampling_and_a_text(spread, mini, prompt_ids):
