@@ -49,11 +49,11 @@ def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> D
     nucleus = torch.searchsorted(cumulative, NUCLEUS_SHARE * totals)[:, 0] + 1
 
     logp = log_probabilities(ranked)
-    entropy_nats = -torch.special.xlogy(logp.exp(), logp.exp()).sum(1)
+    entropy_nats = torch.special.entr(logp.exp()).sum(1)
     return Draws(
         ids=_tokens_at(logits, ranked, places),
         logprob_nats=logp.gather(1, places)[:, 0],
-        entropy_bits=(entropy_nats / log(2)).clamp_min(0),
+        entropy_bits=entropy_nats / log(2),
         kept_counts=kept_counts,
         nucleus_sizes=torch.minimum(nucleus, kept_counts),
     )

@@ -41,15 +41,20 @@ class Distributions:
         return -self.log_totals
 
     def entropy_bits(self) -> torch.Tensor:
-        """How undecided each row is."""
+        """How undecided each row is; never below 0, as nothing shifted is above it and no total below 1."""
         nats: torch.Tensor = self.log_totals - torch.linalg.vecdot(self.weights, self.shifted) / self.totals
-        return (nats / math.log(2)).clamp_min(0)
+        return nats / math.log(2)
 
     def kl_to_final_bits(self) -> torch.Tensor:
-        """KL(last of the R rows ‖ row), exactly 0 for the last."""
-        final_probabilities = self.weights[..., -1, :] / self.totals[..., -1:]
-        cross_nats = self.log_totals - (self.shifted @ final_probabilities[..., None])[..., 0]  # - Σ p_L log p_k
-        return ((cross_nats - cross_nats[..., -1:]) / math.log(2)).clamp_min(0)
+        """KL(last of the R rows ‖ row), exactly 0 for the last.
+
+        Σ p_L (log p_L - log p_k), and not the difference of two sums: near the last layer both are much larger than it.
+        """
+        final_weights, final_totals = self.weights[..., -1:, :], self.totals[..., -1:]
+        shifted_apart = torch.linalg.vecdot(self.shifted[..., -1:, :] - self.shifted, final_weights) / final_totals
+        totals_apart = (self.totals.double() / final_totals.double()).log()
+        nats: torch.Tensor = (shifted_apart + totals_apart).clamp_min(0)
+        return (nats / math.log(2)).float()
 
     def final_token_rank(self) -> torch.Tensor:
         """Each row's rank of the last row's token."""
