@@ -18,6 +18,7 @@ import torch
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
+from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.sharing import quick_head, set_forward, shallow_copy, with_modules
 from layer_decoding.models.devices import device_of
 
@@ -97,9 +98,11 @@ def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
     """Compare the lens on the last block's output [1, D] with the logits [1, V] that the model itself gave.
 
     Raises:
-        LayerDecodingError: they differ by more than rounding, so no number of the lens could be trusted.
+        LayerDecodingError: they differ by more than rounding, so no number of the lens could be trusted; or they are
+            not finite.
     """
     ours, theirs = lens.logits(hidden, [lens.layer_count]), logits.float().to(hidden.device)
+    check_finite(theirs)
     gap, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
     relative = _ROUNDING if logits.dtype == torch.float32 else 4 * torch.finfo(logits.dtype).eps
     if not gap <= relative * largest:
@@ -116,8 +119,9 @@ def check_near(lens: Lens, ours: torch.Tensor, theirs: torch.Tensor, what: str) 
     The two round differently; where something is wrong, they are apart by about as much as they are large.
 
     Raises:
-        LayerDecodingError: they are not near enough.
+        LayerDecodingError: they are not near enough, or not finite.
     """
+    check_finite(theirs)
     gap, largest = float((ours - theirs.float().to(ours.device)).abs().max()), float(theirs.abs().max())
     if not gap <= (1e-3 if lens.model.dtype == torch.float32 else 0.1) * largest:
         raise LayerDecodingError(

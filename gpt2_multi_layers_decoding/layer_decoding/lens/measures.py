@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import torch
 
+from layer_decoding.lens.finite import check_finite
+
 
 class Distributions:
     """Next-token distributions of logits, float32 [..., R, V], the last layer's in the last row; numbers [..., R].
@@ -28,7 +30,7 @@ class Distributions:
         self, logits: torch.Tensor, likeliest: torch.Tensor | None = None, text_ids: torch.Tensor | None = None
     ) -> None:
         self.logits = logits
-        self.likeliest = logits.argmax(-1) if likeliest is None else likeliest  # lowest id on ties
+        self.likeliest = top_tokens(logits) if likeliest is None else likeliest
         self.text_ids = self.likeliest[..., -1] if text_ids is None else text_ids
         # Each row's maximum becomes 0, so that exp cannot overflow.
         self.shifted = logits - logits.gather(-1, self.likeliest[..., None])
@@ -96,18 +98,37 @@ def measure(
 
     `fields` are the measures wanted, by the names of their methods; `candidates` is K, `track` the N ids whose
     probabilities and ranks are wanted, `text_id` the token that comes next in the text, None for the last row's.
+
+    Raises:
+        LayerDecodingError: a number that is not finite.
     """
     likeliest = top_candidates(logits, candidates)  # [R, K]
     text = None if text_id is None else torch.tensor(text_id, device=logits.device)
     rows = Distributions(logits, likeliest[:, 0], text)
     track_ids = torch.tensor(list(track), dtype=torch.long, device=logits.device)
+    columns = {field: getattr(rows, field)().cpu() for field in fields}
+    check_finite(*columns.values())
     return StepMeasures(
-        columns={field: getattr(rows, field)().cpu() for field in fields},
+        columns,
         candidate_ids=likeliest.cpu(),
         candidate_probabilities=rows.probabilities(likeliest).cpu(),
         tracked_probabilities=rows.probabilities(track_ids.expand(len(logits), -1)).cpu(),
         tracked_ranks=ranks(logits, track_ids).cpu(),
     )
+
+
+def top_tokens(logits: torch.Tensor) -> torch.Tensor:
+    """The id of the largest logit of each row [..., V], the lowest id on ties: [...].
+
+    Rows of the head that are exactly equal give exactly equal logits here. `generate`, which multiplies one row at a
+    time, may round them apart and take another of them: there alone the two can write different texts.
+
+    Raises:
+        LayerDecodingError: the largest is not finite.
+    """
+    largest, ids = logits.max(-1)
+    check_finite(largest)
+    return ids
 
 
 def top_candidates(logits: torch.Tensor, count: int) -> torch.Tensor:
