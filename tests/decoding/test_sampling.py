@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import reference
 from conftest import SOURCE, random_gpt2
 from layer_decoding import LayerDecodingError, UsageError, sample, truncate
-from layer_decoding.decoding.sampling import Sampler, _draw
+from layer_decoding.decoding.sampling import Sampler, _draw, sample_settings
 from layer_decoding.errors import Interrupted
 from layer_decoding.results.sampling import Sample
 from layer_decoding.results.settings import DEFAULT_SETTINGS, Setting, combinations
@@ -183,6 +183,13 @@ def test_what_the_model_ships_filters_nothing(tiny):
     before = sample(tiny, PROMPT, 8, num_samples=3)
     tiny.generation_config.update(do_sample=True, top_k=1, temperature=0.1, repetition_penalty=9.0)
     assert sample(tiny, PROMPT, 8, num_samples=3) == before
+
+
+def test_the_whole_model_comes_last(tiny):
+    run = sample_settings(tiny, PROMPT, 4, [Setting(2.0)], layers=[1, 3])
+    assert [drawn.layer for drawn in run.layers] == [1, 3, 4]
+    assert run.model == run.layers[-1]
+    assert run.model.greedy.ids == tuple(reference.greedy(tiny, PROMPT, 4))
 
 
 def test_random_states_are_left_as_they_were(tiny):

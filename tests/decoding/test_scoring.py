@@ -71,6 +71,8 @@ ONLY_ONE_SEQUENCE = {
     "ALiBi": lambda: family("Falcon, ALiBi"),
     "local attention by place": lambda: family("GPT-Neo"),
     "a sliding window": lambda: family("StarCoder2"),
+    "positions that follow from the mask": lambda: family("BLOOM"),
+    "convolutions": lambda: family("LFM2"),
 }
 
 

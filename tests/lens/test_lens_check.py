@@ -85,6 +85,19 @@ def test_of_several_lists_of_that_length_the_blocks_are_the_heaviest(first):
     assert decode_layers(model, PROMPT, 4) == expected
 
 
+def test_a_block_that_runs_twice_is_refused(tiny):
+    tiny.transformer.h[2] = tiny.transformer.h[1]
+    with pytest.raises(LayerDecodingError, match="GPT2LMHeadModel runs more than once a token"):
+        decode_layers(tiny, PROMPT, 2)
+
+
+def test_a_block_that_hands_on_several_states_is_refused(tiny):
+    tiny.transformer.h[1].register_forward_hook(lambda _module, _args, output: output[:, None])
+    tiny.transformer.h[2].register_forward_pre_hook(lambda _module, args: (args[0][:, 0], *args[1:]))
+    with pytest.raises(LayerDecodingError, match="GPT2LMHeadModel hands on more than a hidden state"):
+        decode_layers(tiny, PROMPT, 2)
+
+
 # ---------------------------------------------------------------- a cut model
 
 

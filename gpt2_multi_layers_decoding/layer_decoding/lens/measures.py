@@ -18,6 +18,8 @@ import torch
 
 from layer_decoding.lens.finite import check_finite
 
+_PIECE = 4096  # tokens whose differences are there at once
+
 
 class Distributions:
     """Next-token distributions of logits, float32 [..., R, V], the last layer's in the last row; numbers [..., R].
@@ -51,12 +53,13 @@ class Distributions:
         """KL(last of the R rows ‖ row), exactly 0 for the last.
 
         Σ p_L (log p_L - log p_k), and not the difference of two sums: near the last layer both are much larger than it.
+        In pieces, so that the differences stay in cache.
         """
-        final_weights, final_totals = self.weights[..., -1:, :], self.totals[..., -1:]
-        shifted_apart = torch.linalg.vecdot(self.shifted[..., -1:, :] - self.shifted, final_weights) / final_totals
-        totals_apart = (self.totals.double() / final_totals.double()).log()
-        nats: torch.Tensor = (shifted_apart + totals_apart).clamp_min(0)
-        return (nats / math.log(2)).float()
+        pieces = zip(self.shifted.split(_PIECE, -1), self.weights[..., -1:, :].split(_PIECE, -1), strict=True)
+        sums = [torch.linalg.vecdot(rows[..., -1:, :] - rows, weights).double() for rows, weights in pieces]
+        final_totals = self.totals[..., -1:].double()
+        nats = torch.stack(sums).sum(0) / final_totals + (self.totals / final_totals).log()
+        return (nats / math.log(2)).clamp_min(0).float()
 
     def final_token_rank(self) -> torch.Tensor:
         """Each row's rank of the last row's token."""
