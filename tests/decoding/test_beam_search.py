@@ -15,7 +15,7 @@ from layer_decoding import beam_search, truncate
 from layer_decoding.decoding.beam_watcher import SearchRecord
 from layer_decoding.decoding.text import read_layers
 from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
-from layer_decoding.models.sizes import cache_bytes
+from layer_decoding.models.sizes import cache_bytes, score_bytes
 from layer_decoding.results.beam import BeamSettings
 from reference import library_search
 from reference import text_logprobs as plain_logprobs
@@ -249,9 +249,16 @@ def test_no_ngram_comes_twice_and_the_rules_price_is_known(size):
     assert beam_search(model, prompt, 12).unrestricted is None
 
 
-def test_a_rule_that_leaves_nothing():
-    with pytest.raises(UsageError, match="No 8 tokens can follow without repeating 1 "):
-        beam_search(random_gpt2(0, vocab_size=5), [1], 8, num_beams=2, no_repeat_ngram_size=1)
+@pytest.mark.parametrize("beams", [1, 2])
+def test_a_rule_that_leaves_nothing(beams):
+    with pytest.raises(UsageError, match="No 8 tokens can follow without repeating 1 ") as refused:
+        beam_search(random_gpt2(0, vocab_size=5), [1], 8, num_beams=beams, no_repeat_ngram_size=1)
+    assert refused.value.settings == ("max_new_tokens", "no_repeat_ngram_size")
+
+
+def test_a_rule_that_leaves_just_enough():
+    search = beam_search(random_gpt2(0, vocab_size=5), [1], 4, num_beams=1, no_repeat_ngram_size=1)
+    assert sorted(search.hypotheses[0].ids) == [0, 2, 3, 4]
 
 
 # ---------------------------------------------------------------- the trace
@@ -311,6 +318,52 @@ def test_every_search_agrees_with_its_trace(data):
             model, [1, 2], new, num_beams=beams, num_return_sequences=beams, length_penalty=penalty
         )
         assert [text.ids for text in search.hypotheses] == [ids for ids, _ in expected]
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_among_equals_the_trace_follows_the_library(data):
+    """Every token as likely as its twin, few tokens, few that do not end a text: topk chooses as it likes."""
+    vocabulary = data.draw(st.integers(2, 9))
+    model = random_gpt2(data.draw(st.integers(0, 20)), n_layer=1, vocab_size=vocabulary)
+    half = vocabulary // 2
+    model.lm_head.weight[half : 2 * half] = model.lm_head.weight[:half].clone() * data.draw(st.sampled_from([0, 1]))
+    ends = data.draw(st.lists(st.integers(0, vocabulary - 1), max_size=vocabulary - 1, unique=True))
+    with_end(model, ends or None)
+    beams, new = data.draw(st.integers(2, 6)), data.draw(st.integers(1, 6))
+    search = beam_search(model, [0, 1], new, num_beams=beams, trace=True)
+    assert_trace_agrees(search)
+    assert all(set(ends).isdisjoint(text.ids[:-1]) for text in search.hypotheses)
+    assert all(set(ends).isdisjoint(beam.ids[:-1]) for step in search.trace for beam in step.beams)
+
+
+def test_what_the_library_goes_on_with_is_what_lives():
+    """Two beams; of three equals the library goes on with the second and the third, which is told a step later."""
+    record, nats = SearchRecord(1, BeamSettings(3, 2, 2), [9], keep_steps=True), math.log(0.1)
+    logprobs = torch.full((2, 10), nats)
+    record.read([[0], [0]], logprobs)
+    record.take([[0, 4], [0, 5], [0, 6], [0, 9]])
+    assert record.live == [(4,), (5,)]
+    record.read([[0, 6], [0, 5]], logprobs)
+    assert record.live == [(5,), (6,)]
+    assert [beam.state for beam in record.steps[0].beams] == ["dropped", "live", "live", "dropped"]
+    record.take([[0, 6, 9], [0, 5, 1], [0, 6, 2], [0, 5, 3]])
+    assert [(beam.parent, beam.state) for beam in record.steps[1].beams] == [
+        (1, "finished"), (0, "live"), (1, "live"), (0, "dropped")
+    ]  # fmt: skip
+    assert [beam.logprob_nats for beam in record.steps[1].beams] == pytest.approx([2 * nats] * 4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sixteen_bits_are_traced_and_ranked_by_the_scores_shown(seed):
+    search = beam_search(random_gpt2(seed).bfloat16(), PROMPT, 8, num_beams=6, trace=True)
+    before = [()]
+    for step in search.trace:
+        assert all(before[beam.parent] == beam.ids[:-1] for beam in step.beams)
+        before = [beam.ids for beam in step.live]
+    scores = [text.score for text in search.hypotheses]
+    assert scores == sorted(scores, reverse=True)
+    assert [text.rank for text in search.hypotheses] == [1, 2, 3, 4, 5, 6]
 
 
 def test_states_by_hand():
@@ -426,6 +479,21 @@ def test_memory_that_is_not_there_is_refused_beforehand(tiny, monkeypatch):
         beam_search(tiny, PROMPT, 3, num_beams=1000)
     assert refused.value.exit_code == 1
     assert "\n" not in str(refused.value)
+
+
+def test_the_scores_count_as_well_as_the_cache(monkeypatch):
+    model = random_gpt2(vocab_size=5000)
+    assert cache_bytes(model, 10, 7) < 100_000 < score_bytes(model, 10) == 4 * 10 * 5000 * 4
+    monkeypatch.setattr("layer_decoding.models.sizes.free_bytes", lambda _: 500_000)
+    with pytest.raises(LayerDecodingError, match="too small for 10 beams"):
+        beam_search(model, PROMPT, 3, num_beams=10)
+
+
+def test_fewer_tokens_than_a_beam_is_to_choose_from():
+    model = with_end(random_gpt2(0, vocab_size=2), [0, 1])
+    with pytest.raises(UsageError, match=r"wants 3 tokens to choose from .* the vocabulary has 2; use one beam"):
+        beam_search(model, [1], 3, num_beams=2)
+    assert len(beam_search(model, [1], 3, num_beams=1).hypotheses[0].ids) == 1
 
 
 def test_memory_that_runs_out_on_the_way_is_said(tiny, monkeypatch):

@@ -85,7 +85,7 @@ def test_logits_that_are_no_numbers_are_refused():
     for wrong in (math.nan, math.inf):
         logits = random_logits(0)
         logits[0, 3] = wrong
-        with pytest.raises(LayerDecodingError, match="not numbers"):
+        with pytest.raises(LayerDecodingError, match="no finite logits"):
             draw(logits, Setting(), [0.5])
 
 

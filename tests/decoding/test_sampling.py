@@ -4,19 +4,21 @@ import math
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import reference
 from conftest import SOURCE, random_gpt2
 from layer_decoding import LayerDecodingError, UsageError, sample, truncate
-from layer_decoding.decoding.sampling import Sampler
+from layer_decoding.decoding.sampling import Sampler, _draw, sample_settings
 from layer_decoding.errors import Interrupted
 from layer_decoding.results.sampling import Sample
 from layer_decoding.results.settings import DEFAULT_SETTINGS, Setting, combinations
-from sampling_by_hand import SETTINGS, by_hand, pick
+from sampling_by_hand import SETTINGS, by_hand, pick, random_logits
 
 PROMPT = [5, 17, 42, 8]
 
@@ -72,24 +74,73 @@ def test_greedy_takes_the_lowest_id_of_equals():
         assert sample(model, PROMPT, 4, **options).samples[0].ids == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("setting", [Setting(2.0), Setting(top_p=0.9)])
-def test_a_sample_is_the_same_in_a_batch_of_any_size(mini, prompt_ids, setting, threads):
-    """Number by number, not only token by token: a boundary that moves by rounding changes a token sooner or later."""
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.slow)])
+def threads(request):
+    """As many threads as given."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("setting", [Setting(2.0), Setting(top_p=0.9)])
+def test_a_sample_is_the_same_among_any_number(mini, prompt_ids, setting):
+    """Number by number, not only token by token: a boundary that moves by rounding changes a token sooner or later."""
+    sampler = Sampler(mini.model, prompt_ids, 8)
+    largest = sampler.sample(setting, 13, seed=5).samples
+    for size in (1, 2, 5, 8, 9):
+        assert sampler.sample(setting, size, seed=5).samples == largest[:size], size
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("inner", [46, 50, 341, 1023])
+def test_widths_that_no_kernel_likes(inner):
+    """Matrix products whose inner width is no multiple of 8 treat their last row otherwise than the rows before it."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=211, hidden_size=64, intermediate_size=inner, num_hidden_layers=2, num_attention_heads=4,
+        initializer_range=0.2, bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    sampler = Sampler(LlamaForCausalLM(config).eval().requires_grad_(False), PROMPT, 6)
+    largest = sampler.sample(Setting(2.0), 17).samples
+    for size in (1, 3, 4, 5, 7, 8, 9, 16):
+        assert sampler.sample(Setting(2.0), size).samples == largest[:size], size
+
+
+def test_a_vocabulary_that_is_summed_by_several_threads():
+    """One row alone is cut into a piece a thread, several rows are shared out among them."""
+    logits = random_logits(0, rows=3, vocabulary=49_152)
+    before = torch.get_num_threads()
+
+    def numbers(rows):
+        return [vars(drawn) for drawn in _draw(SimpleNamespace(logits=logits[:rows]), Setting(), [0.5] * rows)]
+
+    torch.set_num_threads(2)
     try:
-        sampler = Sampler(mini.model, prompt_ids, 16)
-        largest = sampler.sample(setting, 13, seed=5).samples
-        for size in (1, 2, 5, 8, 9):
-            assert sampler.sample(setting, size, seed=5).samples == largest[:size], size
+        assert numbers(1) == numbers(2)[:1] == numbers(3)[:1]
     finally:
         torch.set_num_threads(before)
 
 
+def test_greedy_reads_one_text(tiny, monkeypatch):
+    rows, forward = [], tiny.transformer.forward
+
+    def counted(input_ids, **options):
+        rows.append(len(input_ids))
+        return forward(input_ids, **options)
+
+    monkeypatch.setattr(tiny.transformer, "forward", counted)
+    sample(tiny, PROMPT, 3, num_samples=9, top_k=1)
+    assert rows == [1, 1, 1]
+    rows.clear()
+    sample(tiny, PROMPT, 3, num_samples=9)
+    assert rows == [1, 8, 8, 8, 8]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_batch_sizes_on_a_wider_model(seed):
+def test_a_wider_model(seed):
     """Vocabulary and width of real kernels, flat distributions: where rounding would show first."""
     model = random_gpt2(seed, vocab_size=20011, n_embd=192, n_head=3)
     sampler = Sampler(model, PROMPT, 40)
@@ -132,6 +183,13 @@ def test_what_the_model_ships_filters_nothing(tiny):
     before = sample(tiny, PROMPT, 8, num_samples=3)
     tiny.generation_config.update(do_sample=True, top_k=1, temperature=0.1, repetition_penalty=9.0)
     assert sample(tiny, PROMPT, 8, num_samples=3) == before
+
+
+def test_the_whole_model_comes_last(tiny):
+    run = sample_settings(tiny, PROMPT, 4, [Setting(2.0)], layers=[1, 3])
+    assert [drawn.layer for drawn in run.layers] == [1, 3, 4]
+    assert run.model == run.layers[-1]
+    assert run.model.greedy.ids == tuple(reference.greedy(tiny, PROMPT, 4))
 
 
 def test_random_states_are_left_as_they_were(tiny):

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from transformers import AttentionInterface
 
 import reference
 from conftest import random_gpt2
+from families import FAMILIES
 from layer_decoding import truncate
 from layer_decoding.decoding.scoring import texts_logprobs, token_logprobs
 
@@ -49,6 +51,41 @@ def test_together_and_text_by_text_with_every_attention(attention, model_type, m
     texts = [[1, 2, 3, 4], [1, 2, 9], [1, 7, 3, 4], [8]]
     for nats, ids in zip(texts_logprobs(model, [5, 6], texts), texts, strict=True):
         assert nats == pytest.approx(plain(model, [5, 6], ids), abs=1e-4)
+
+
+def attend_to_all_before(_module, query, key, value, _mask, **_options):
+    """An attention that takes no mask, as flash attention takes none: causal, and no more."""
+    lower = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool).tril(key.shape[2] - query.shape[2])
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value, lower).transpose(1, 2), None
+
+
+def with_another_attention(name):
+    AttentionInterface.register(name, attend_to_all_before)
+    model = random_gpt2()
+    model.config._attn_implementation = name
+    return model
+
+
+ONLY_ONE_SEQUENCE = {
+    "an attention without masks": lambda: with_another_attention("flash_like"),
+    "ALiBi": lambda: family("Falcon, ALiBi"),
+    "local attention by place": lambda: family("GPT-Neo"),
+    "a sliding window": lambda: family("StarCoder2"),
+    "positions that follow from the mask": lambda: family("BLOOM"),
+    "convolutions": lambda: family("LFM2"),
+}
+
+
+def family(name):
+    return next(each for each in FAMILIES if each.name == name).build()
+
+
+@pytest.mark.parametrize("what", ONLY_ONE_SEQUENCE)
+def test_models_that_know_one_sequence_read_text_by_text(what):
+    model, prompt = ONLY_ONE_SEQUENCE[what](), [5, 17, 42, 8, 3, 9]
+    texts = [[1, 2, 3, 4, 5, 6], [1, 2, 9, 8, 7], [1, 7, 3, 4], [8]]
+    for nats, ids in zip(texts_logprobs(model, prompt, texts), texts, strict=True):
+        assert nats == pytest.approx(plain(model, prompt, ids), abs=1e-4)
 
 
 def test_what_texts_share_is_read_once(monkeypatch):

@@ -115,10 +115,17 @@ def test_ties_go_to_the_lowest_id(tiny):
     assert all(token < 48 or token == 96 for token in passage.predictions(4)[1:])
 
 
+def test_few_layers_settle_where_all_do(tiny):
+    ids = random_ids(20)
+    whole, few = (read_layers(tiny, ids, range(1, 20), layers=layers) for layers in (None, [1]))
+    assert few.settles_at == whole.settles_at
+    assert len(set(few.settles_at)) > 1
+
+
 def test_the_last_layer_is_exactly_itself(tiny):
     last = measure_text(tiny, random_ids(100)).layers[-1]
     assert last.agreeing_share == 1
-    assert last.mean_kl_to_final_bits == 0
+    assert last.means["kl_to_final_bits"] == 0
 
 
 def model_loss(model, ids, window):

@@ -32,6 +32,36 @@ def test_against_float64(scale, offset):
     )
 
 
+@pytest.mark.parametrize(
+    "scale, apart", [(3, 1), (10, 1), (0.1, 1), (3, 0.1), (3, 0.01)], ids=["distant", "sharp", "flat", "near", "nearer"]
+)
+def test_divergence_of_a_real_vocabulary(scale, apart):
+    """1e-5 of it, or 1e-6 bits: one product over the vocabulary rounds by a hundred times that near the last layer."""
+    torch.manual_seed(0)
+    final = torch.randn(1, 49_152) * scale
+    logits = torch.cat([final + apart * scale * torch.randn(5, 49_152), final])
+    found = Distributions(logits).kl_to_final_bits()
+    assert found.tolist() == pytest.approx(reference.kl_bits64(final, logits).tolist(), rel=1e-5, abs=1e-6)
+
+
+def test_divergence_is_never_negative():
+    """Rows that differ from the last by rounding alone: half of their divergences come out below 0."""
+    torch.manual_seed(0)
+    for _ in range(30):
+        final = torch.randn(1, 997) * 3
+        rows = torch.cat([final + shift for shift in torch.randn(100)] + [final])
+        assert Distributions(rows).kl_to_final_bits().min() == 0
+
+
+def test_entropy_is_never_negative():
+    """A sum of terms none of which is; so nothing is clamped."""
+    torch.manual_seed(0)
+    rows = torch.cat([torch.randn(300, 997) * scale for scale in (1, 30, 1000, 1e30)] + [torch.zeros(1, 997)])
+    entropies = Distributions(rows).entropy_bits()
+    assert entropies.min() == 0
+    assert not entropies.signbit().any()
+
+
 def test_worked_by_hand():
     """Probabilities 1/2 1/4 1/4 against 1/4 1/2 1/4: entropies 1.5 bits, KL 1/2·1 - 1/4·1 = 1/4 bit."""
     logits = torch.tensor([[0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]).log()
@@ -64,6 +94,13 @@ def test_ties_go_to_the_lowest_id(row):
     expected = sorted(range(len(row)), key=lambda i: (-row[i], i))[:3]
     assert top_candidates(logits, 3).tolist() == [expected] * 2
     assert ranks(logits, torch.arange(len(row)))[0].tolist() == [reference.rank(row, i) for i in range(len(row))]
+
+
+def test_ties_within_and_beyond_the_last_candidate():
+    """Few different values, so that most rows have equals at the edge of the candidates."""
+    logits = torch.randint(0, 6, (500, 40), generator=torch.Generator().manual_seed(0)).float()
+    expected = [sorted(range(40), key=lambda i, row=row: (-row[i], i))[:5] for row in logits.tolist()]
+    assert top_candidates(logits, 5).tolist() == expected
 
 
 def test_more_candidates_than_tokens():

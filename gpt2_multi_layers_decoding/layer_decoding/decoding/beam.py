@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.decoding.beam_watcher import SearchRecord, trace_of_one_beam
+from layer_decoding.decoding.beam_watcher import SearchRecord, goes_on, nothing_left, trace_of_one_beam
 from layer_decoding.decoding.scoring import texts_logprobs
 from layer_decoding.decoding.watching import OnStep
 from layer_decoding.errors import Interrupted, UsageError, is_out_of_memory
@@ -17,7 +17,15 @@ from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, refusing
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids, neutral_generation
-from layer_decoding.models.sizes import cache_error, check_ids, check_lengths, check_memory, layer_count, select_layers
+from layer_decoding.models.sizes import (
+    cache_error,
+    check_ids,
+    check_lengths,
+    check_memory,
+    layer_count,
+    select_layers,
+    vocabulary_size,
+)
 from layer_decoding.results.beam import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
 
 if TYPE_CHECKING:
@@ -66,6 +74,7 @@ def beam_search(
     check_copyable(model)
     check_lengths(model, prompt, max_new_tokens)
     check_ids(model, prompt)
+    _check_candidates(model, num_beams)
     count = layer_count(model)
     shown = select_layers(layers, count) if layers is None or layers else []
     context = len(prompt) + max_new_tokens
@@ -87,6 +96,17 @@ def beam_search(
             raise cache_error(model, num_beams, context) from error
         raise
     return result
+
+
+def _check_candidates(model: "PreTrainedModel", num_beams: int) -> None:
+    """Refuse a vocabulary of fewer tokens than the library looks at after each beam."""
+    ends, vocabulary = len(end_ids(model)), vocabulary_size(model)
+    if num_beams > 1 and vocabulary < max(2, 1 + ends):
+        raise UsageError(
+            f"Beam search wants {max(2, 1 + ends)} tokens to choose from after each beam, one more than end a text, and"
+            f" the vocabulary has {vocabulary}; use one beam.",
+            settings=("num_beams",),
+        )
 
 
 class _Searcher:
@@ -125,8 +145,7 @@ class _Searcher:
         texts = self.texts or [*self.record.finished, *self.record.live]
         hypotheses = _hypotheses(self._score(model, texts), self.settings)
         if not self.texts:
-            best = sorted(hypotheses, key=lambda text: -text.score)[: self.settings.num_return_sequences]
-            hypotheses = tuple(replace(text, rank=rank) for rank, text in enumerate(best, 1))
+            hypotheses = hypotheses[: self.settings.num_return_sequences]
         return replace(result, hypotheses=hypotheses, trace=self._steps(hypotheses), interrupted=not self.texts)
 
     def _steps(self, hypotheses: Sequence[Hypothesis]) -> tuple[TraceStep, ...] | None:
@@ -219,26 +238,23 @@ def generate_texts(
     # fills up with copies and with texts that were abandoned on the way.
     lengths = (answer.beam_indices >= 0).sum(1).tolist()
     found = dict.fromkeys(tuple(row[:length]) for row, length in zip(rows, lengths, strict=True) if length)
-    ends = end_ids(model)
-    texts = [ids for ids in found if len(ids) == settings.max_new_tokens or ids[-1] in ends]
+    ends = frozenset(end_ids(model))
+    whole = [ids for ids in found if len(ids) == settings.max_new_tokens or ids[-1] in ends]
+    texts = [ids for ids in whole if not goes_on(ids, ends)]
     if not texts:
-        raise UsageError(
-            f"No {settings.max_new_tokens} tokens can follow without repeating {settings.no_repeat_ngram_size} in a"
-            " row; ask for fewer tokens, or forbid only longer repetitions.",
-            settings=["max_new_tokens", "no_repeat_ngram_size"],
-        )
+        raise nothing_left(settings)
     return texts, answer.past_key_values
 
 
 def _hypotheses(texts: Sequence[ScoredText], settings: BeamSettings) -> tuple[Hypothesis, ...]:
-    """Scored texts, in the order the library ranks them, with rank and score."""
+    """Scored texts with rank and score, best first.
+
+    In float32 that is the order the library returns them in; in 16 bits its scores, by a cache and row by row, are
+    others than those of one pass, and the ranks are to be those of the scores that stand beside them.
+    """
+    scored = [(settings.score(text.logprob_nats, len(text.ids)), text) for text in texts]
+    best = sorted(scored, key=lambda pair: -pair[0])
     return tuple(
-        Hypothesis(
-            text.ids,
-            text.token_logprob_nats,
-            text.finished,
-            rank=rank,
-            score=settings.score(text.logprob_nats, len(text.ids)),
-        )
-        for rank, text in enumerate(texts, 1)
+        Hypothesis(text.ids, text.token_logprob_nats, text.finished, rank=rank, score=score)
+        for rank, (score, text) in enumerate(best, 1)
     )

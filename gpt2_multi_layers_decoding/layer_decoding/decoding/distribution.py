@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from layer_decoding.errors import LayerDecodingError
+from layer_decoding.lens.finite import check_finite
 from layer_decoding.results.sampling import NUCLEUS_SHARE, Curves, Distribution, TokenShare
 from layer_decoding.results.settings import Setting
 
@@ -35,7 +35,7 @@ def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> D
     """Draw a token from each row of logits, float32 [R, V], by one uniform number from [0, 1) a row.
 
     Raises:
-        LayerDecodingError: logits that are not numbers.
+        LayerDecodingError: logits that are not finite.
     """
     logits = logits.float().cpu()
     ranked = rank(logits)  # [R, V]
@@ -49,11 +49,11 @@ def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> D
     nucleus = torch.searchsorted(cumulative, NUCLEUS_SHARE * totals)[:, 0] + 1
 
     logp = log_probabilities(ranked)
-    entropy_nats = -torch.special.xlogy(logp.exp(), logp.exp()).sum(1)
+    entropy_nats = torch.special.entr(logp.exp()).sum(1)
     return Draws(
         ids=_tokens_at(logits, ranked, places),
         logprob_nats=logp.gather(1, places)[:, 0],
-        entropy_bits=(entropy_nats / log(2)).clamp_min(0),
+        entropy_bits=entropy_nats / log(2),
         kept_counts=kept_counts,
         nucleus_sizes=torch.minimum(nucleus, kept_counts),
     )
@@ -65,8 +65,8 @@ def rank(logits: torch.Tensor) -> torch.Tensor:
     Values only: numpy sorts those fifty times faster than torch sorts values and ids, and ids are wanted of one a row.
     """
     ranked = torch.from_numpy(-np.sort(-logits.numpy(), axis=1))
-    if not ranked[:, 0].isfinite().all() or ranked[:, -1].isnan().any():  # what is no number is sorted to the end
-        raise LayerDecodingError("The model's logits are not numbers, so nothing can be drawn; try --dtype float32.")
+    # What is no number is sorted to the end; minus infinity is a token that cannot come.
+    check_finite(ranked[:, 0], ranked[:, -1].clamp_min(0))
     return ranked.double()
 
 

@@ -15,7 +15,7 @@ from layer_decoding.decoding.steps import Steps
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import UsageError
 from layer_decoding.lens.lens import find_lens
-from layer_decoding.lens.measures import measure
+from layer_decoding.lens.measures import measure, top_tokens
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, select_layers
 from layer_decoding.results.greedy import Context, LayerDecoding
@@ -51,7 +51,7 @@ def decode_layers(
 
     Raises:
         UsageError: lengths, layers, context or ids out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits.
+        LayerDecodingError: the lens does not reproduce the model's own logits, or some are not finite.
         Interrupted: Ctrl-C; carries the steps that were finished.
     """
     lens = find_lens(model)
@@ -79,7 +79,7 @@ def decode_layers(
         hidden = states.start(prompt)
         for step in range(1, max_new_tokens + 1):
             logits = lens.logits(hidden, decoded)  # [R, V]
-            ids = logits.argmax(1)  # lowest id on ties
+            ids = top_tokens(logits)
             numbers = None
             if measures or track:
                 rows = logits if shown == decoded else logits[shown_rows]

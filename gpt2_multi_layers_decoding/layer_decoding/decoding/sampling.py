@@ -1,8 +1,8 @@
 """Sampling: texts drawn from a model by dice of their own, all samples of one setting in one cached batch.
 
 Sample i draws one uniform number a step from a generator seeded with (seed, i) alone: it is the same text whatever
-the number of samples, and it throws the same dice under every setting. `drawing` tells how a number becomes a token,
-`sampling_batch` why a batch of another size makes no difference.
+the number of samples, and it throws the same dice under every setting. `distribution` tells how a number becomes a
+token, `sampling_batch` why a batch of another size makes no difference.
 """
 
 import random
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.decoding.distribution import Draws, draw, next_distribution
-from layer_decoding.decoding.sampling_batch import Batch, Reading, batch_invariant_attention, check_memory, full_batch
+from layer_decoding.decoding.sampling_batch import ROWS, Batch, Reading, batch_invariant_attention, check_memory
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import Interrupted, UsageError
 from layer_decoding.lens.truncation import truncate
@@ -23,9 +23,6 @@ from layer_decoding.results.settings import GREEDY, Setting, check_runs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-DRAWN_ROWS = 8  # at a time: each takes several copies of its logits
 
 
 def sample(
@@ -151,7 +148,6 @@ class Sampler:
         """Draw the samples 0 … num_samples - 1 of one setting; on_step(step, {index: id}) is told of each step."""
         self.check_samples(num_samples)
         drawn = 1 if setting.is_greedy else num_samples  # greedy samples are all the same text
-        rows = 1 if setting.is_greedy else full_batch(num_samples)
         dice = [random.Random(f"{seed} {index}") for index in range(drawn)]
         record = _Record(drawn, self.ends)
 
@@ -162,7 +158,7 @@ class Sampler:
             return Sampling(setting, seed, tuple(self.prompt), self.max_new_tokens, samples)
 
         with keeping(result), torch.inference_mode(), batch_invariant_attention():
-            batch = Batch(self.reading, rows)
+            batch = Batch(self.reading, drawn, 1 if setting.is_greedy else ROWS)
             for step in range(1, self.max_new_tokens + 1):
                 record.add(_draw(batch, setting, [die.random() for die in dice]))
                 if on_step is not None:
@@ -176,10 +172,11 @@ class Sampler:
 
 
 def _draw(batch: Batch, setting: Setting, uniforms: list[float]) -> list[Draws]:
-    """A token for each of the first rows of a batch, one uniform number a row."""
-    numbers = iter(uniforms)
-    parts = batch.logits[: len(uniforms)].split(DRAWN_ROWS)
-    return [draw(logits, setting, [next(numbers) for _ in logits]) for logits in parts]
+    """A token for each text of a batch, one uniform number a text.
+
+    One after the other: on several threads a sum over one row is split otherwise than sums over many.
+    """
+    return [draw(logits, setting, [uniform]) for logits, uniform in zip(batch.logits.split(1), uniforms, strict=True)]
 
 
 class _Record:

@@ -2,14 +2,16 @@
 
 Float32 does not give that by itself: rounding moves every boundary of the cumulative distribution by about 1e-6, and
 where thousands of tokens are no longer than that, one step in hundreds would turn out differently in a larger batch.
-What makes a row's numbers depend on its neighbours is the kernel that the batch's size selects, so every size runs
-the same ones: batches are filled up to a multiple of BLOCK rows, the head takes HEAD_ROWS at once, and attention is
-the plain product. On a CPU that is exact, bit for bit; on a GPU as near as its library allows.
+What makes a row's numbers depend on its neighbours is the kernel that a product's size selects, and what that does at
+the edge. So on a CPU every pass takes ROWS texts, filled up where there are fewer, and attention is the plain product:
+a text stands in the same place of a product of the same size whatever the number of texts. That is exact, bit for bit;
+on a GPU, where passes cost the same whatever they take, all texts go together and are as near as its library allows.
 """
 
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,13 +28,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-BLOCK = 4  # rows; matrix products of fewer take other kernels
-HEAD_ROWS = 8  # in each product of the head, the last one filled up
-
-
-def full_batch(texts: int) -> int:
-    """How many rows a batch of that many texts has."""
-    return -(-texts // BLOCK) * BLOCK
+ROWS = 8  # texts a pass on a CPU: eight cost little more than four, and sixteen not much less than twice eight
 
 
 class Reading:
@@ -40,7 +36,7 @@ class Reading:
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
-        self.model = with_modules(model, quick_head(model, HEAD_ROWS))
+        self.model = with_modules(model, quick_head(model))
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
         with refusing(model, NOT_READ_ON):
@@ -48,23 +44,40 @@ class Reading:
 
 
 class Batch:
-    """B texts that begin with the same prompt; `logits` float32 [B, V] are those of the next token of each."""
+    """B texts that begin with the same prompt; `logits` float32 [B, V] are those of the next token of each.
+
+    `rows` is how many are read on in one pass on a CPU.
+    """
+
+    def __init__(self, reading: Reading, texts: int, rows: int = ROWS) -> None:
+        rows = rows if reading.texts.device.type == "cpu" else texts
+        self.passes = [_Pass(reading, rows) for _ in range(0, texts, rows)]
+        self.logits = reading.logits.expand(texts, -1)
+
+    def advance(self, ids: list[int]) -> None:
+        """Append ids [B] to the texts."""
+        rest = iter(ids)
+        logits = [each.advance(list(islice(rest, each.rows))) for each in self.passes]
+        self.logits = torch.cat(logits)[: len(ids)]
+
+
+class _Pass:
+    """The texts that are read on together, always as many rows."""
 
     def __init__(self, reading: Reading, rows: int) -> None:
-        self.model = reading.model
+        self.model, self.rows = reading.model, rows
         self.texts = reading.texts.repeat(rows, 1)
         self.cache = copy.deepcopy(reading.cache)
         if self.cache is not None:
             repeat_rows(self.cache, rows)
-        self.logits = reading.logits.expand(rows, -1)
 
-    def advance(self, ids: list[int]) -> None:
-        """Append ids [R] to the first R texts; the others, which only fill the batch up, follow the first."""
-        filled = ids + ids[:1] * (len(self.texts) - len(ids))
+    def advance(self, ids: list[int]) -> torch.Tensor:
+        """Append ids to the first rows, and to those that only fill the pass up what the first gets: [rows, V]."""
+        filled = ids + ids[:1] * (self.rows - len(ids))
         column = torch.tensor(filled, device=self.texts.device)[:, None]
         if self.cache is None:  # nothing to read on from
             self.texts = column = torch.cat([self.texts, column], 1)
-        self.logits = _next_logits(self.model, column, self.cache)
+        return _next_logits(self.model, column, self.cache)
 
 
 def _next_logits(model: Any, ids: torch.Tensor, cache: "DynamicCache | None") -> torch.Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.lens.cache import new_cache, read_on, takes_positions
+from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.sharing import quick_head, with_modules
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import text_config
@@ -44,8 +45,11 @@ def texts_logprobs(
     reader = with_modules(model, quick_head(model))
     with torch.inference_mode():
         if _takes_trees(model):
-            return _Tree(prompt, rows).score(reader, cache)
-        return [_Tree(prompt, [row]).score(reader)[0] for row in rows]
+            found = _Tree(prompt, rows).score(reader, cache)
+        else:
+            found = [_Tree(prompt, [row]).score(reader)[0] for row in rows]
+    check_finite(torch.tensor([nats for text in found for nats in text]))
+    return found
 
 
 def _takes_trees(model: "PreTrainedModel") -> bool:

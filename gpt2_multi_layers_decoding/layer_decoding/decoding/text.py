@@ -16,8 +16,9 @@ from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
 from layer_decoding.lens.blocks import block_outputs, stacked
 from layer_decoding.lens.cache import refusing
+from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_on, find_lens
-from layer_decoding.lens.measures import Distributions, measure
+from layer_decoding.lens.measures import Distributions, measure, top_tokens
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids, context_length, select_layers, vocabulary_size
 from layer_decoding.results.greedy import LayerDecoding
@@ -68,7 +69,7 @@ def read_layers(
                 numbers = measure(
                     logits[shown_rows], fields(shared=True), candidates=candidates, track=track, text_id=token
                 )
-            steps.add(logits.argmax(1).tolist(), numbers)
+            steps.add(top_tokens(logits).tolist(), numbers)
     prompt, text = tuple(ids[: positions.start]), tuple(ids[positions.start : positions.stop])
     return LayerDecoding(
         "shared", lens.layer_count, prompt, len(text), steps.rows(), steps.settles_at(), tuple(track), text
@@ -289,7 +290,9 @@ class TextSums:
             rows.likeliest == text[:, None],
             *(getattr(rows, measure.field)() for measure in self.measures),
         ]
-        self.sums += torch.stack([column.float() for column in columns]).cpu().double().sum(1)
+        sums = torch.stack([column.float() for column in columns]).cpu().double().sum(1)
+        check_finite(sums)
+        self.sums += sums
         self.scored += len(logits)
         self.read = end
 

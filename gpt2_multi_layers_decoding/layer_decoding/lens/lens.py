@@ -18,6 +18,7 @@ import torch
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
+from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.sharing import quick_head, set_forward, shallow_copy, with_modules
 from layer_decoding.models.devices import device_of
 
@@ -88,17 +89,23 @@ def find_lens(model: "PreTrainedModel", translate: Translate | None = None) -> L
     return Lens(blocks, reader, source, translate)
 
 
+# How far two roundings of the same logits may lie apart, as a share of the largest: a sum is off by a share of its
+# terms, which are as large where they cancel out.
+_ROUNDING = 5e-6  # in float32; in 16 bits a few units in the last place
+
+
 def check_lens(lens: Lens, hidden: torch.Tensor, logits: torch.Tensor) -> None:
     """Compare the lens on the last block's output [1, D] with the logits [1, V] that the model itself gave.
 
     Raises:
-        LayerDecodingError: they differ by more than rounding, so no number of the lens could be trusted.
+        LayerDecodingError: they differ by more than rounding, so no number of the lens could be trusted; or they are
+            not finite.
     """
     ours, theirs = lens.logits(hidden, [lens.layer_count]), logits.float().to(hidden.device)
-    # float32 rounds sums of this length to about 1e-6 of their size; 16-bit types to a few units in the last place.
-    relative = 1e-5 if logits.dtype == torch.float32 else 4 * torch.finfo(logits.dtype).eps
-    if not torch.allclose(ours, theirs, rtol=relative, atol=1e-4):
-        gap = (ours - theirs).abs().max().item()
+    check_finite(theirs)
+    gap, largest = float((ours - theirs).abs().max()), float(theirs.abs().max())
+    relative = _ROUNDING if logits.dtype == torch.float32 else 4 * torch.finfo(logits.dtype).eps
+    if not gap <= relative * largest:
         raise LayerDecodingError(
             f"The lens on the last layer misses the logits of {type(lens.model).__name__} by {gap:.2g}, "
             "so its numbers would be wrong for this model; use another model, such as mini.",
@@ -112,13 +119,14 @@ def check_near(lens: Lens, ours: torch.Tensor, theirs: torch.Tensor, what: str) 
     The two round differently; where something is wrong, they are apart by about as much as they are large.
 
     Raises:
-        LayerDecodingError: they are not near enough.
+        LayerDecodingError: they are not near enough, or not finite.
     """
-    gap = float((ours - theirs.float().to(ours.device)).abs().max() / theirs.abs().max())
-    if not gap < (1e-3 if lens.model.dtype == torch.float32 else 0.1):
+    check_finite(theirs)
+    gap, largest = float((ours - theirs.float().to(ours.device)).abs().max()), float(theirs.abs().max())
+    if not gap <= (1e-3 if lens.model.dtype == torch.float32 else 0.1) * largest:
         raise LayerDecodingError(
-            f"{type(lens.model).__name__} {what} is off by {gap:.1%}, so its numbers would be wrong; use another"
-            " model, such as mini.",
+            f"{type(lens.model).__name__} {what} is off by {gap / largest:.1%}, so its numbers would be wrong; use"
+            " another model, such as mini.",
             settings=["model"],
         )
 

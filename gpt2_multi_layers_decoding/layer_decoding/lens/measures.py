@@ -16,6 +16,10 @@ from dataclasses import dataclass
 
 import torch
 
+from layer_decoding.lens.finite import check_finite
+
+_PIECE = 4096  # tokens whose differences are there at once
+
 
 class Distributions:
     """Next-token distributions of logits, float32 [..., R, V], the last layer's in the last row; numbers [..., R].
@@ -28,7 +32,7 @@ class Distributions:
         self, logits: torch.Tensor, likeliest: torch.Tensor | None = None, text_ids: torch.Tensor | None = None
     ) -> None:
         self.logits = logits
-        self.likeliest = logits.argmax(-1) if likeliest is None else likeliest  # lowest id on ties
+        self.likeliest = top_tokens(logits) if likeliest is None else likeliest
         self.text_ids = self.likeliest[..., -1] if text_ids is None else text_ids
         # Each row's maximum becomes 0, so that exp cannot overflow.
         self.shifted = logits - logits.gather(-1, self.likeliest[..., None])
@@ -41,15 +45,21 @@ class Distributions:
         return -self.log_totals
 
     def entropy_bits(self) -> torch.Tensor:
-        """How undecided each row is."""
+        """How undecided each row is; never below 0, as nothing shifted is above it and no total below 1."""
         nats: torch.Tensor = self.log_totals - torch.linalg.vecdot(self.weights, self.shifted) / self.totals
-        return (nats / math.log(2)).clamp_min(0)
+        return nats / math.log(2)
 
     def kl_to_final_bits(self) -> torch.Tensor:
-        """KL(last of the R rows ‖ row), exactly 0 for the last."""
-        final_probabilities = self.weights[..., -1, :] / self.totals[..., -1:]
-        cross_nats = self.log_totals - (self.shifted @ final_probabilities[..., None])[..., 0]  # - Σ p_L log p_k
-        return ((cross_nats - cross_nats[..., -1:]) / math.log(2)).clamp_min(0)
+        """KL(last of the R rows ‖ row), exactly 0 for the last.
+
+        Σ p_L (log p_L - log p_k), and not the difference of two sums: near the last layer both are much larger than it.
+        In pieces, so that the differences stay in cache.
+        """
+        pieces = zip(self.shifted.split(_PIECE, -1), self.weights[..., -1:, :].split(_PIECE, -1), strict=True)
+        sums = [torch.linalg.vecdot(rows[..., -1:, :] - rows, weights).double() for rows, weights in pieces]
+        final_totals = self.totals[..., -1:].double()
+        nats = torch.stack(sums).sum(0) / final_totals + (self.totals / final_totals).log()
+        return (nats / math.log(2)).clamp_min(0).float()
 
     def final_token_rank(self) -> torch.Tensor:
         """Each row's rank of the last row's token."""
@@ -91,18 +101,37 @@ def measure(
 
     `fields` are the measures wanted, by the names of their methods; `candidates` is K, `track` the N ids whose
     probabilities and ranks are wanted, `text_id` the token that comes next in the text, None for the last row's.
+
+    Raises:
+        LayerDecodingError: a number that is not finite.
     """
     likeliest = top_candidates(logits, candidates)  # [R, K]
     text = None if text_id is None else torch.tensor(text_id, device=logits.device)
     rows = Distributions(logits, likeliest[:, 0], text)
     track_ids = torch.tensor(list(track), dtype=torch.long, device=logits.device)
+    columns = {field: getattr(rows, field)().cpu() for field in fields}
+    check_finite(*columns.values())
     return StepMeasures(
-        columns={field: getattr(rows, field)().cpu() for field in fields},
+        columns,
         candidate_ids=likeliest.cpu(),
         candidate_probabilities=rows.probabilities(likeliest).cpu(),
         tracked_probabilities=rows.probabilities(track_ids.expand(len(logits), -1)).cpu(),
         tracked_ranks=ranks(logits, track_ids).cpu(),
     )
+
+
+def top_tokens(logits: torch.Tensor) -> torch.Tensor:
+    """The id of the largest logit of each row [..., V], the lowest id on ties: [...].
+
+    Rows of the head that are exactly equal give exactly equal logits here. `generate`, which multiplies one row at a
+    time, may round them apart and take another of them: there alone the two can write different texts.
+
+    Raises:
+        LayerDecodingError: the largest is not finite.
+    """
+    largest, ids = logits.max(-1)
+    check_finite(largest)
+    return ids
 
 
 def top_candidates(logits: torch.Tensor, count: int) -> torch.Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -56,28 +56,21 @@ def set_forward(module: Any, forward: Any) -> None:
     module.__dict__["_old_forward" if "_hf_hook" in module.__dict__ else "forward"] = forward
 
 
-def quick_head(model: "PreTrainedModel", at_once: int | None = None) -> dict[str, torch.nn.Module]:
+def quick_head(model: "PreTrainedModel") -> dict[str, torch.nn.Module]:
     """The head that a view of a model may have in the place of its own: {its dotted path: a quicker twin}.
 
-    `at_once` is how many rows each product takes, filled up where there are fewer, so that no row's numbers depend
-    on how many others there are; None is all of them. A head that is no plain linear layer stays: {}.
+    A head that is no plain linear layer stays: {}.
     """
     head = model.get_output_embeddings()
     path = next((place for place, module in model.named_modules() if module is head), None)
-    return {path: _quick(head, at_once)} if path and type(head) is torch.nn.Linear else {}
+    return {path: _quick(head)} if path and type(head) is torch.nn.Linear else {}
 
 
-def _quick(head: torch.nn.Linear, at_once: int | None) -> torch.nn.Module:
+def _quick(head: torch.nn.Linear) -> torch.nn.Module:
     quick: torch.nn.Linear = shallow_copy(head)
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:
-        rows = hidden.flatten(0, -2)  # [R, D]
-        if at_once is None:
-            logits = _product(rows, quick)
-        else:
-            full = pad(rows, (0, 0, 0, -len(rows) % at_once))
-            logits = torch.cat([_product(part, quick) for part in full.split(at_once)])[: len(rows)]
-        return logits.view(*hidden.shape[:-1], -1)
+        return _product(hidden.flatten(0, -2), quick).view(*hidden.shape[:-1], -1)
 
     set_forward(quick, forward)
     return quick

@@ -50,6 +50,7 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
         raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
     if max_new_tokens < 1:
         raise UsageError(f"The number of new tokens is {max_new_tokens}; it must be at least 1.")
+    _check_switches(model, len(prompt_ids), max_new_tokens)
     context = context_length(model)
     if context is None:
         return
@@ -63,6 +64,31 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
             f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones are more than the {context} of the "
             f"model's context; ask for at most {context - len(prompt_ids)} new tokens."
         )
+
+
+def _check_switches(model: "PreTrainedModel", prompt: int, new: int) -> None:
+    """Refuse a text that grows past a length beyond which the model places all its tokens anew.
+
+    Rotary positions of the type "longrope" are other ones, for every token, where a text is longer than what the model
+    was first trained on. What a cache holds of the tokens before is then out of date: some families drop it there,
+    others go on with both kinds, and neither says what one pass over the text says. ("dynamic" ones change only
+    beyond the context.)
+    """
+    for length in _switching_lengths(model):
+        if prompt <= length < prompt + new - 1:  # the last new token is not read
+            raise UsageError(
+                f"{prompt} prompt tokens and {new} new ones cross the length of {length} beyond which this model places"
+                f" all tokens anew; ask for at most {length - prompt + 1} new tokens, or give a prompt of more than "
+                f"{length} tokens.",
+                settings=("max_new_tokens",),
+            )
+
+
+def _switching_lengths(model: "PreTrainedModel") -> list[int]:
+    """The lengths at which rotary positions change, whether all layers have the same or each kind its own."""
+    parameters = getattr(text_config(model.config), "rope_parameters", None) or {}
+    kinds = [kind for kind in (parameters, *parameters.values()) if isinstance(kind, dict)]
+    return [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
 
 
 def check_ids(model: "PreTrainedModel", ids: Sequence[int]) -> None:
