@@ -15,6 +15,8 @@ block. The order of presentation is Sebastian Raschka's (Build a Large Language 
     python attention_from_scratch_demo.py "The old king" --layer 9 --head 3
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -160,4 +162,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

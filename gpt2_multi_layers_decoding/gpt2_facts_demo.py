@@ -11,6 +11,8 @@ bundled model's. How it builds a word, and how it learnt to, is in layer_decodin
     python gpt2_facts_demo.py --train-bpe               a byte-pair tokenizer learning from three words
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -149,4 +151,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

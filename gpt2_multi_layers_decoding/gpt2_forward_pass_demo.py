@@ -10,6 +10,8 @@ The last line is the proof: the largest difference from what the model itself co
     python gpt2_forward_pass_demo.py "The king said to his" --model mini
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -171,4 +173,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -10,6 +10,8 @@ off after other layers, the search step by step as a tree, and every layer along
     python multi_layer_beam_search_decoding_demo.py --trace --quiet --save search.json --save best.html
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -142,4 +144,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

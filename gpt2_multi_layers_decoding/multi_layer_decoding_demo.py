@@ -13,6 +13,8 @@ a table of layers and steps with how sure each was, the likeliest tokens at ever
     echo "5 + 8 =" | python multi_layer_decoding_demo.py --json > rows.json
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -145,4 +147,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

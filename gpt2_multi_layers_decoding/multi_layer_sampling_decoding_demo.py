@@ -11,6 +11,8 @@ on request every layer along one of the samples.
     python multi_layer_sampling_decoding_demo.py --layers 6,12 --json > samples.json
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 import time
 from argparse import Namespace
@@ -262,4 +264,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

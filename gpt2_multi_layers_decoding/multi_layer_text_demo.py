@@ -12,6 +12,8 @@ one and with the text, its mean entropy, KL divergence and surprise, its perplex
     curl -s https://example.org/tale.txt | python multi_layer_text_demo.py -
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import argparse
 import sys
 from argparse import Namespace
@@ -179,4 +181,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,6 +12,8 @@ The idea, and the road from counting words to attention, are Brandon Rohrer's ("
     python skip_model_demo.py
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Sequence
@@ -181,4 +183,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -17,6 +17,8 @@ another script the question does: the model begins its answer with the newline t
     python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import os
 import sys
 from argparse import BooleanOptionalAction, Namespace
@@ -219,4 +221,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

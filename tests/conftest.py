@@ -10,6 +10,7 @@ from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is tested is the same on every machine
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
 
 ROOT = Path(__file__).parent.parent

@@ -16,6 +16,13 @@ import colorama
 
 from layer_decoding.cli.input import read_prompt, stdin_is_given
 from layer_decoding.cli.options import Parser
+from layer_decoding.cli.process import (
+    INTERRUPTED,
+    leaving_at_once,
+    results_are_kept,
+    use_one_thread,
+    wait_without_spinning,
+)
 from layer_decoding.cli.progress import NoProgress, OnStep, Progress, ProgressLine
 from layer_decoding.errors import Interrupted, LayerDecodingError, is_out_of_memory
 from layer_decoding.files.saving import Writers, save
@@ -44,6 +51,7 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
         debug = args.debug
         if sys.stdout is None:
             raise LayerDecodingError("The output cannot be written: standard output is closed; send it somewhere.")
+        results_are_kept()
         show(args)
         sys.stdout.flush()
         return 0
@@ -53,7 +61,7 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
         _flush_stdout()
         _say("")
         _say("Interrupted.")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         _forget_stdout()
         return 0
@@ -78,16 +86,19 @@ def load(args: argparse.Namespace) -> "LoadedModel":
     notice(args, f"Loading {args.model or DEFAULT_MODEL} ...")
     if not args.debug:
         quiet_libraries()
-    loaded = load_model(
-        args.model,
-        args.device,
-        args.dtype,
-        device_map=args.device_map,
-        on_notice=lambda sentence: notice(args, sentence),
-    )
-    from layer_decoding.models.generation import settings_set_aside
+    wait_without_spinning()
+    with leaving_at_once():
+        loaded = load_model(
+            args.model,
+            args.device,
+            args.dtype,
+            device_map=args.device_map,
+            on_notice=lambda sentence: notice(args, sentence),
+        )
+        from layer_decoding.models.generation import settings_set_aside
 
-    aside = settings_set_aside(loaded.model)
+        aside = settings_set_aside(loaded.model)
+    use_one_thread(loaded.model.num_parameters())
     if aside:
         settings = ", ".join(f"{name}={value}" for name, value in aside.items())
         notice(args, f"The model's own generation settings are set aside: {settings}.")

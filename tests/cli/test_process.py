@@ -1,0 +1,90 @@
+"""How a script's process begins and ends: in processes of their own, which is where it shows."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from conftest import SOURCE
+
+SWALLOWED = """
+import os, signal, sys
+sys.argv[0] = "multi_layer_decoding_demo.py"
+import multi_layer_decoding_demo as script
+from layer_decoding.models import loading
+
+def load_model(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        pass  # as a library's import may do
+    raise ValueError("a broken model")
+
+loading.load_model = load_model
+sys.exit(script.main(["--model", "mini"]))
+"""
+EARLY = """
+import os, signal, sys
+sys.argv[0] = "/somewhere/multi-layer-text"
+import layer_decoding.cli.process
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+finally:
+    print("went on")
+"""
+IMPORTED = """
+import signal
+before = signal.getsignal(signal.SIGINT)
+import layer_decoding.cli.process
+assert signal.getsignal(signal.SIGINT) is before
+"""
+LEFT = """
+import atexit, sys
+from layer_decoding.cli.process import leave
+atexit.register(lambda: print("told"))
+print("written")
+sys.stderr.write("and this")
+leave(7)
+"""
+THREADS = """
+import os, torch
+from layer_decoding.cli.process import use_one_thread
+torch.set_num_threads(2)
+use_one_thread({parameters})
+print(torch.get_num_threads())
+"""
+
+
+def python(code, **environ):
+    """Run a few lines of Python in the source folder."""
+    environ = {name: value for name, value in (os.environ | environ).items() if value}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=SOURCE, env=environ, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("code", [SWALLOWED, EARLY], ids=["while loading", "while importing"])
+def test_ctrl_c_ends_at_once_where_there_is_nothing_to_keep(code):
+    done = python(code)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr.endswith("\nInterrupted.\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_who_imports_the_package_keeps_the_own_ctrl_c():
+    assert python(IMPORTED).returncode == 0
+
+
+def test_leaving_writes_everything_and_tells_who_asked():
+    done = python(LEFT)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "written\ntold\n", "and this")
+
+
+@pytest.mark.parametrize(
+    "parameters, asked, threads", [(11_705_856, "", "1"), (124_439_808, "", "2"), (11_705_856, "2", "2")]
+)
+def test_a_small_model_has_one_thread_unless_the_reader_says_otherwise(parameters, asked, threads):
+    done = python(THREADS.format(parameters=parameters), OMP_NUM_THREADS=asked)
+    assert done.stdout.strip() == threads, done.stderr
