@@ -148,7 +148,7 @@ def test_perplexity_is_the_models_own_loss(count, window, seed):
 
 
 def test_perplexity_of_the_bundled_model(mini):
-    ids = encode_text(mini.tokenizer, STORY * 3)
+    ids = encode_text(mini.tokenizer, STORY * 5)
     assert len(ids) > 2 * mini.model.config.n_positions
     last = measure_text(mini.model, ids).layers[-1]
     loss = model_loss(mini.model, ids.tolist(), mini.model.config.n_positions)

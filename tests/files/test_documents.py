@@ -176,7 +176,7 @@ def test_what_was_not_measured_is_null():
     decoding = LayerDecoding("own", 1, (1,), 2, (LayerRow(1, (4, 5), finished=False),), None)
     found = strict(to_json(greedy_document(decoding, "p", LOADED, NumberedPieces())))
     assert found["settles_at"] is None
-    assert [found["rows"][0][key] for key in MEASURES] == [None] * 5
+    assert [found["rows"][0][key] for key in MEASURES] == [None] * len(MEASURES)
 
 
 def test_any_prompt_is_kept_as_it_is():

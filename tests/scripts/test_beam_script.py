@@ -122,7 +122,7 @@ def test_what_was_not_asked_for_is_not_in_the_document(capsys):
         (["--length-penalty=-inf"], "The length penalty is -inf"),
         (["--length-penalty", "1e9"], "leave the range of float32"),
         (["--max-new-tokens", "0"], "too small"),
-        (["--max-new-tokens", "400"], "more than the 256 of the model's context"),
+        (["--max-new-tokens", "800"], "more than the 512 of the model's context"),
         (["--layers", "13"], "Layer 13 is out of range"),
         (["--layers", "9-6"], "runs backwards"),
         (["--layers", "six"], "not a list of layers"),
@@ -155,7 +155,7 @@ def test_too_many_beams_for_the_memory(capsys):
     assert script.main(["--model", "mini", "--num-beams", "100000000", "--quiet"]) == 1
     err = capsys.readouterr().err
     assert "100000000 × " in err
-    assert "× 12 layers × 192 × 2 × 4 bytes = " in err
+    assert "× 12 layers × 256 × 2 × 4 bytes = " in err
     assert err.count("\n") == 1
 
 

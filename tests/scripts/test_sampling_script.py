@@ -90,8 +90,8 @@ def test_more_samples_leave_the_first_as_they_were(run):
 
 def test_panels(run):
     out = run("--distribution", "--top-p", 0.8, "--num-samples", 1, "--quiet")[1]
-    assert re.search(r"Temperature 0: 1 of 4,096 tokens can be drawn", out)
-    assert re.search(r"Top-p 0\.8: [\d,]+ of 4,096 tokens can be drawn; the model gives them 80\.\d%\.", out)
+    assert re.search(r"Temperature 0: 1 of 8,192 tokens can be drawn", out)
+    assert re.search(r"Top-p 0\.8: [\d,]+ of 8,192 tokens can be drawn; the model gives them 80\.\d%\.", out)
     assert out.count("─ cut ─") == 2
     assert "along sample 1" in out
 
@@ -129,10 +129,10 @@ def test_no_layers_asked_for_none_there(run):
 
 
 def test_notices_go_to_stderr(run):
-    code, out, err = run("--top-k", 5000, "--json", "--distribution")
+    code, out, err = run("--top-k", 9000, "--json", "--distribution")
     assert code == 0
-    assert json.loads(out)["settings"][0]["top_k"] == 5000
-    assert "Top-k 5,000 cuts nothing off: the vocabulary has 4,096 tokens." in err
+    assert json.loads(out)["settings"][0]["top_k"] == 9000
+    assert "Top-k 9,000 cuts nothing off: the vocabulary has 8,192 tokens." in err
     assert "--distribution" in err
     assert re.search(r"3 texts of up to 4 tokens in \d", err)
 
@@ -199,7 +199,7 @@ def test_a_folder_that_is_not_there(run, tmp_path):
         (["--layers", "all", "--temperature", "1,2,3,4,5,6,7,8,9"], ["12 models", "108 runs"]),
         (["--layers", "13"], ["13 is out of range"]),
         (["--save", "a.pdf"], ["a.pdf", ".json", ".png"]),
-        (["--max-new-tokens", "300"], ["300", "at most 250"]),
+        (["--max-new-tokens", "600"], ["600", "at most 506"]),
         ([""], ["prompt is empty"]),
         (["two", "prompts"], ["prompts"]),
         (["--beams", "3"], ["--beams"]),

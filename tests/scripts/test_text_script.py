@@ -140,7 +140,7 @@ def test_usage_errors(run, argv, words):
     [
         (["-"], b"a", "one token"),
         (["-", "--passage", "500-600"], STORY.encode(), "begins at token 500"),
-        (["-", "--window", "1000"], STORY.encode(), "context holds 256"),
+        (["-", "--window", "1000"], STORY.encode(), "context holds 512"),
         (["-", "--layers", "13"], STORY.encode(), "layers 1 to 12"),
     ],
 )

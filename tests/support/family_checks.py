@@ -4,13 +4,15 @@ The reference is plain transformers on a copy of the model that has its first k 
 ways, every number right or the model refused in one sentence; a number that is not right is an AssertionError.
 """
 
+import math
 from functools import cached_property
 
 import pytest
 import torch
 
 import reference
-from layer_decoding import beam_search, decode_layers, measure_text, sample, truncate
+from layer_decoding import beam_search, decode_layers, measure_text, read_layers, sample, truncate
+from layer_decoding.decoding.text import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
 from refusals import assert_sentence
 
@@ -130,11 +132,12 @@ def assert_measures_against_final(subject, row, ids):
 
 def beam(subject):
     """The library's hypotheses, each score that of a plain pass, and what every layer says along the best."""
-    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3, lens=True)
+    search = beam_search(subject.model, PROMPT, FEWER, num_beams=3)
     assert_found(subject, subject.layer_count, search)
     best = [*PROMPT, *search.hypotheses[0].ids]
-    assert [row.layer for row in search.lens] == list(subject.layers)
-    for row in search.lens:
+    along = read_layers(subject.model, best, range(len(PROMPT), len(best)))
+    assert [row.layer for row in along.rows] == list(subject.layers)
+    for row in along.rows:
         assert list(row.ids) == subject.predictions(row.layer, best, len(PROMPT)).argmax(-1).tolist(), row.layer
 
 
@@ -177,10 +180,11 @@ def on_a_layer(subject):
 def text(subject):
     """A text in two windows: every layer's predictions, and its means over them."""
     measured = measure_text(subject.model, TEXT, window=WINDOW)
+    passage = read_passage(subject.model, TEXT, range(len(TEXT)), window=WINDOW)
     windows = [TEXT[:WINDOW], TEXT[WINDOW:]]
     own = torch.tensor([token for window in windows for token in window[1:]])
     final = torch.cat([subject.predictions(subject.layer_count, window, 1) for window in windows])
-    for summary, row in zip(measured.layers, measured.passage.predictions, strict=True):
+    for summary in measured.layers:
         parts = [subject.predictions(summary.layer, window, 1) for window in windows]
         logits = torch.cat(parts)
         tops = logits.argmax(-1)
@@ -189,11 +193,12 @@ def text(subject):
             (tops == own).double().mean(),
             reference.entropy_bits64(logits).mean(),
             reference.kl_bits64(final, logits).mean(),
-            reference.log_softmax64(logits)[range(len(own)), own].mean(),
+            -reference.log_softmax64(logits)[range(len(own)), own].mean() / math.log(2),
         ]
-        _, *means = vars(summary).values()
+        means = [summary.agreeing_share, summary.correct_share, *summary.means.values()]
         assert means == pytest.approx([float(mean) for mean in expected], abs=CLOSE), f"layer {summary.layer}"
-        assert list(row.ids) == [token for part in parts for token in [None, *part.argmax(-1).tolist()]]
+        said = [token for part in parts for token in [None, *part.argmax(-1).tolist()]]
+        assert passage.predictions(summary.layer) == said
 
 
 def truncation(subject):

@@ -17,7 +17,7 @@ from conftest import SOURCE
 from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import sampling_document, to_json
 from layer_decoding.results.sampling import Distribution, ModelSamples, Sample, Sampling, SamplingRun, TokenShare
-from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, parse_values, top_k_notice
+from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, top_k_notice
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 from layer_decoding.views.distribution import bar, render_panel
 from layer_decoding.views.sampling import (
@@ -28,6 +28,7 @@ from layer_decoding.views.sampling import (
     render_notes,
     render_sampling,
 )
+from multi_layer_sampling_decoding_demo import parse_values
 from row_texts import OUR_ESCAPES, PIECES, TABLE, UNMARKED, words
 
 
