@@ -53,7 +53,7 @@ def expected_details(document, layer, step):
             long_percent(math.exp(row["logprob_nats"][step - 1])),
             f"{row['entropy_bits'][step - 1]:.2f}",
             f"{row['kl_to_final_bits'][step - 1]:.2f}",
-            str(row["final_token_rank"][step - 1]),
+            f"{row['final_token_rank'][step - 1]:,}",
             f"{row['surprise_bits'][step - 1]:.2f}",
         ],
         "candidates": [shown_alone(c["token"]) + long_percent(c["probability"]) for c in row["candidates"][step - 1]],

@@ -175,21 +175,21 @@ def save(model, folder):
 
 
 SIZES = {
-    "vocab_size": 4096,
+    "vocab_size": 8192,
     "hidden_size": 16,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 16,
 }
-ENCODER_DECODER = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 4096}
+ENCODER_DECODER = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 8192}
 NO_DECODERS = {
     "bert": lambda: BertLMHeadModel(BertConfig(**SIZES)),
     "bart": lambda: BartForConditionalGeneration(
         BartConfig(**ENCODER_DECODER, encoder_attention_heads=2, decoder_attention_heads=2)
     ),
-    "t5": lambda: T5ForConditionalGeneration(T5Config(vocab_size=4096, d_model=16, d_kv=8, num_layers=1, num_heads=2)),
-    "mamba": lambda: MambaForCausalLM(MambaConfig(vocab_size=4096, hidden_size=16, num_hidden_layers=2)),
-    "rwkv": lambda: RwkvForCausalLM(RwkvConfig(vocab_size=4096, hidden_size=16, num_hidden_layers=2)),
+    "t5": lambda: T5ForConditionalGeneration(T5Config(vocab_size=8192, d_model=16, d_kv=8, num_layers=1, num_heads=2)),
+    "mamba": lambda: MambaForCausalLM(MambaConfig(vocab_size=8192, hidden_size=16, num_hidden_layers=2)),
+    "rwkv": lambda: RwkvForCausalLM(RwkvConfig(vocab_size=8192, hidden_size=16, num_hidden_layers=2)),
 }
 
 
@@ -201,7 +201,7 @@ def test_what_is_no_stack_of_causal_attention_blocks_is_refused_at_loading(model
 @pytest.mark.parametrize("family", params())
 def test_a_family_is_decoded_from_its_folder(family, tmp_path):
     """Saved, loaded as the scripts do it, and decoded as the model in memory is."""
-    model = family.with_vocabulary(4096)
+    model = family.with_vocabulary(8192)
     loaded = load_model(save(model, tmp_path), device="cpu", dtype="float32")
     assert loaded.model.config.model_type == family.model_type
     text = reference.plain_greedy(model, PROMPT, 3)

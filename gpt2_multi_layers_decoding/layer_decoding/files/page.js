@@ -109,7 +109,9 @@ function listen() {
     const position = event.altKey || event.metaKey ? null : moved(selected, event.key, event.ctrlKey);
     if (!position) return;
     event.preventDefault();
-    rows[position.row][position.step].focus();
+    const cell = rows[position.row][position.step];
+    cell.focus({ preventScroll: true }); // its own scrolling leaves a cell that shows by a pixel where it is
+    cell.scrollIntoView({ block: "nearest", inline: "nearest" });
   });
   // Not pointerover: a table that scrolls by keyboard under a resting pointer must not change what is shown.
   table.addEventListener("pointermove", (event) => {
