@@ -63,7 +63,6 @@ if TYPE_CHECKING:
 
 PURPOSE = "What temperature, top-k, top-p and min-p do to the texts that a model writes."
 EXAMPLES = """
-python multi_layer_sampling_decoding_demo.py
 python multi_layer_sampling_decoding_demo.py --temperature 0.7,1 --top-k 5,50
 python multi_layer_sampling_decoding_demo.py --distribution --save curves.png
 """

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from layer_decoding.decoding.sampling import sample
     from layer_decoding.decoding.text import measure_text, read_layers
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
+    from layer_decoding.files.notebook import save_page, show, to_dataframe
     from layer_decoding.lens.truncation import truncate
     from layer_decoding.models.loading import LoadedModel, load_model
     from layer_decoding.results.beam import BeamSearch
@@ -52,6 +53,9 @@ _HOME_OF = {
     "measure_text": "decoding.text",
     "read_layers": "decoding.text",
     "sample": "decoding.sampling",
+    "save_page": "files.notebook",
+    "show": "files.notebook",
+    "to_dataframe": "files.notebook",
     "truncate": "lens.truncation",
 }
 
@@ -69,6 +73,9 @@ __all__ = [
     "measure_text",
     "read_layers",
     "sample",
+    "save_page",
+    "show",
+    "to_dataframe",
     "truncate",
 ]
 

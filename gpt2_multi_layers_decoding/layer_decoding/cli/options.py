@@ -5,7 +5,9 @@ tell (is there a layer 13?) is told later.
 """
 
 import argparse
+import os
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +16,7 @@ from layer_decoding.errors import UsageError
 from layer_decoding.files.saving import check_suffix
 from layer_decoding.terminal.theme import MINIMUM_WIDTH
 
+MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
@@ -37,7 +40,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for every mistake on the command line."""
-        raise UsageError(f"{message[:1].upper()}{message[1:]}; see --help.")
+        raise UsageError(f"{message[:1].upper()}{message[1:]}; {self._advice(message)}see --help.")
+
+    def _advice(self, message: str) -> str:
+        """What may have been meant where something was not understood."""
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            return ""
+        if not unknown.startswith("-"):
+            return "put quotes around a prompt of several words, or "
+        names = [name for action in self.options for name in action.option_strings]
+        near = get_close_matches(unknown.split()[0].partition("=")[0], names, 1)
+        return f"did you mean {near[0]}? Else " if near else ""
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
         """Called by argparse for every value. Python 3.11 takes --track=-- for an option without one, and fails."""
@@ -74,6 +88,7 @@ def add_model_options(parser: Parser) -> None:
     add_prompt(parser)
     group = add_model_group(parser)
     group.add_argument("--chat", action="store_true", help="ask the prompt in the model's chat template")
+    group.add_argument("--truncate-prompt", action="store_true", help="of a prompt that is too long keep the end")
     group.add_argument("--max-new-tokens", type=whole_number, default=20, metavar="N", help="tokens to write (20)")
 
 
@@ -96,7 +111,12 @@ def add_prompt(parser: Parser) -> None:
 
 def add_model_name(group: "argparse._ArgumentGroup") -> None:
     """Which model, for scripts that leave device and dtype alone."""
-    group.add_argument("--model", metavar="NAME", help="Hub name, folder, .gguf, or mini (gpt2, else mini)")
+    group.add_argument(
+        "--model",
+        default=os.environ.get(MODEL_VARIABLE) or None,
+        metavar="NAME",
+        help="Hub name, folder, .gguf, or mini (gpt2, else mini)",
+    )
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":

@@ -109,11 +109,20 @@ def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int
     """The model asked for, and what it is to continue, see `prompt_of`: the text, templated for --chat, and its ids."""
     prompt = prompt_of(args)
     loaded = load(args)
-    from layer_decoding.models.prompts import encode_chat, encode_prompt
+    from layer_decoding.models.prompts import encode_chat, encode_prompt, prompt_advice, shortened
 
     if args.chat:
-        return loaded, *encode_chat(loaded.tokenizer, prompt)
-    return loaded, prompt, encode_prompt(loaded.tokenizer, prompt)
+        prompt, ids = encode_chat(loaded.tokenizer, prompt)
+    else:
+        ids = encode_prompt(loaded.tokenizer, prompt)
+        for sentence in prompt_advice(loaded.tokenizer, prompt)[:1]:
+            notice(args, sentence)
+    if args.truncate_prompt:
+        kept = shortened(loaded.model, ids, args.max_new_tokens)
+        if len(kept) < len(ids):
+            notice(args, f"Of the prompt's {len(ids):,} tokens the last {len(kept):,} are kept.")
+            prompt, ids = str(loaded.tokenizer.decode(kept)), kept
+    return loaded, prompt, ids
 
 
 # ---------------------------------------------------------------- a run: watched, printed, saved

@@ -7,6 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from layer_decoding.files.documents import summary_numbers
 from layer_decoding.results.greedy import LayerDecoding
@@ -35,7 +36,8 @@ def to_csv(decoding: LayerDecoding, pieces: Pieces) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
-    writer.writerows(_lines(decoding, pieces))
+    for layer, step, token, piece, agrees, *numbers in table_rows(decoding, pieces):
+        writer.writerow([layer, step, token, safe_for_spreadsheet(piece), str(agrees).lower(), *numbers])
     return text.getvalue()
 
 
@@ -51,13 +53,13 @@ def safe_for_spreadsheet(text: str) -> str:
     return f"'{shown}" if shown.startswith(_FORMULA) else shown
 
 
-def _lines(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[object]]:
+def table_rows(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[Any]]:
+    """A row a layer and step, in the order of COLUMNS."""
     for row in decoding.rows:
         agrees = decoding.agrees(row)
         measures = [getattr(row, measure.field) or [None] * len(row.ids) for measure in MEASURES]
         for step, (token, text) in enumerate(zip(row.ids, pieces.of(row.ids), strict=True)):
-            numbers = (_finite(column[step]) for column in measures)
-            yield [row.layer, step + 1, token, safe_for_spreadsheet(text), str(agrees[step]).lower(), *numbers]
+            yield [row.layer, step + 1, token, text, agrees[step], *(_finite(column[step]) for column in measures)]
 
 
 def _finite(value: float | None) -> float | None:

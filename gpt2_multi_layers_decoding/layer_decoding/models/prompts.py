@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, UsageError, brief
+from layer_decoding.models.sizes import context_length
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_MANY_PIECES = 5
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
@@ -47,6 +50,48 @@ def _words(tokenizer: "PreTrainedTokenizerBase") -> Iterator[str]:
     for token in sorted(tokenizer.get_vocab().values()):
         if token not in special:
             yield str(tokenizer.decode([token]))
+
+
+def prompt_advice(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[str]:
+    """What of a prompt is probably not read as its writer meant it, a sentence each, the likeliest slip first."""
+    said = []
+    bare = text.rstrip(" ")
+    if bare and bare != text and _begins_words_with_a_space(tokenizer):
+        said.append(
+            "The prompt ends in a space, which the model reads as a token of its own, since its words begin with their"
+            f" space; type {bare[-20:]!r} without it."
+        )
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    unknown: Any = tokenizer.unk_token_id
+    if unknown is not None and unknown in ids and str(tokenizer.unk_token) not in text:
+        said.append(f"Something in the prompt has no token, and the model reads {tokenizer.unk_token} in its place.")
+    if text.startswith(" ") and text.strip():
+        said.append(
+            "The prompt begins with a space, so the model reads its first word as one from the middle of a text."
+        )
+    longest = max(text.split(), key=lambda word: _pieces_of(tokenizer, word), default="")
+    pieces = _pieces_of(tokenizer, longest)
+    if longest.isalpha() and pieces >= _MANY_PIECES:
+        said.append(f"{longest[:40]!r} is {pieces} tokens to this model, which reads it piece by piece.")
+    return said
+
+
+def shortened(model: "PreTrainedModel", ids: list[int], max_new_tokens: int) -> list[int]:
+    """The last ids of a prompt that leave so many new tokens room in the model's context; all of them where they do."""
+    context = context_length(model)
+    room = len(ids) if context is None else context - max_new_tokens
+    return ids[-room:] if 0 < room < len(ids) else ids
+
+
+def _begins_words_with_a_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether a space belongs to the word after it, so that one alone is another token than that word begins with."""
+    word, space = (tokenizer.encode(text, add_special_tokens=False) for text in ("a", "a "))
+    both = tokenizer.encode("a a", add_special_tokens=False)
+    return bool(both != space + word)
+
+
+def _pieces_of(tokenizer: "PreTrainedTokenizerBase", word: str) -> int:
+    return len(tokenizer.encode(f" {word}", add_special_tokens=False))
 
 
 def encode_chat(tokenizer: "PreTrainedTokenizerBase", question: str) -> tuple[str, list[int]]:

@@ -57,12 +57,14 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
     if len(prompt_ids) >= context:
         raise UsageError(
             f"The prompt has {len(prompt_ids)} tokens and the model's context holds {context}; "
-            f"shorten it to at most {context - 1} tokens."
+            f"shorten it to at most {context - 1} tokens, or keep only its end.",
+            settings=["truncate_prompt"],
         )
     if len(prompt_ids) + max_new_tokens > context:
         raise UsageError(
             f"{len(prompt_ids)} prompt tokens and {max_new_tokens} new ones are more than the {context} of the "
-            f"model's context; ask for at most {context - len(prompt_ids)} new tokens."
+            f"model's context; ask for at most {context - len(prompt_ids)} new tokens, or keep only the prompt's end.",
+            settings=["max_new_tokens", "truncate_prompt"],
         )
 
 

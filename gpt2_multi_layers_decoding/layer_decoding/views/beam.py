@@ -129,11 +129,22 @@ def legend(search: BeamSearch) -> list[list[Span]]:
         marked,
         [
             Span(
-                "log p is the sum of the natural logarithms of the n tokens' probabilities; score = log p /"
-                f" n**{search.settings.length_penalty:g} is what the search ranks by."
+                "log p is the sum of the natural logarithms of the n tokens' probabilities;"
+                f" score = {score_formula(search.settings.length_penalty)} is what the search ranks by."
             )
         ],
     ]
+
+
+def score_formula(length_penalty: float) -> str:
+    """The score in terms of log p and n, as short as it can be said.
+
+    >>> score_formula(1.0), score_formula(0.0), score_formula(0.5)
+    ('log p / n', 'log p', 'log p / n**0.5')
+    """
+    if length_penalty in (0, 1):
+        return "log p / n" if length_penalty else "log p"
+    return f"log p / n**{length_penalty:g}"
 
 
 def findings(search: BeamSearch) -> list[list[Span]]:
