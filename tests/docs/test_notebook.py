@@ -82,7 +82,8 @@ def test_padded_otherwise_it_goes_on_wrongly(mini, tokenizer, mistake):
     short, long = written(mini, batch)
     assert short != written(mini, encode(tokenizer, SHORT))[0]
     assert long == written(mini, encode(tokenizer, LONG))[0]  # which has no padding
-    assert f'"{short}"' in SAID
+    shown = short.replace("\n", "↵")
+    assert f"`{shown}`" in SAID
 
 
 def test_a_plain_call_needs_positions_as_well(mini, tokenizer):

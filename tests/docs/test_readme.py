@@ -41,14 +41,16 @@ def test_it_leads_to_the_other_languages(page):
 
 @in_every_language
 def test_the_lesson_in_reading_is_true(page, mini, prompt_ids):
-    """The layer named behind `ly`, from which on it is right, and the one behind `sun` are those of the model."""
+    """Steps and layers named behind `and` and `sun` are where the model says them, and from which layer on."""
     from layer_decoding import decode_layers
 
-    decoding = decode_layers(mini.model, prompt_ids, 9, measures=False)
+    decoding = decode_layers(mini.model, prompt_ids, 13, measures=False)
     tokens = [mini.tokenizer.decode([token]).strip() for token in decoding.final_row.ids]
-    settled = dict(zip(tokens, decoding.settles_at, strict=True))
-    for token in ("ly", "sun"):
-        assert int(re.search(rf"`{token}`\D*(\d+)", TEXTS[page])[1]) == settled[token]
+    settled = list(zip(tokens, range(1, 14), decoding.settles_at, strict=True))
+    for token in ("and", "sun"):
+        places = [place for said, *place in settled if said == token]
+        behind = re.search(rf"`{token}`" + r"\D*(\d+)" * 2 * len(places), TEXTS[page])
+        assert [int(number) for number in behind.groups()] == sum(places, [])
 
 
 def anchors_of(page):

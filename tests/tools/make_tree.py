@@ -51,15 +51,17 @@ def files_of(folder: Path) -> list[Path]:
 
 def tree() -> str:
     """The scripts, then the package room by room, as a Markdown list."""
-    rooms = sorted(path for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__")
     lines = [f"- `{path.name}` {phrase(path)}" for path in sorted(SOURCE.glob("*.py"))]
-    lines.append(f"- `layer_decoding/` {phrase(PACKAGE / '__init__.py')}")
-    lines += [f"  - `{path.name}` {phrase(path)}" for path in files_of(PACKAGE)]
-    for room in rooms:
-        about = NO_ROOM[room.name] if room.name in NO_ROOM else phrase(room / "__init__.py")
-        lines.append(f"  - `{room.name}/` {about}")
-        lines += [f"    - `{path.name}` {phrase(path)}" for path in files_of(room)]
-    return "".join(f"{line}\n" for line in lines)
+    return "".join(f"{line}\n" for line in [*lines, *branch(PACKAGE)])
+
+
+def branch(folder: Path) -> Iterator[str]:
+    """The lines of a folder: its own, those of its files, then those of the folders in it, indented."""
+    about = NO_ROOM[folder.name] if folder.name in NO_ROOM else phrase(folder / "__init__.py")
+    yield f"- `{folder.name}/` {about}"
+    yield from (f"  - `{path.name}` {phrase(path)}" for path in files_of(folder))
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "__pycache__"):
+        yield from (f"  {line}" for line in branch(inner))
 
 
 def files_in(tree: str) -> Iterator[str]:
