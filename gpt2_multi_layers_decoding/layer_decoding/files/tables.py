@@ -22,7 +22,7 @@ def text_table(measures: TextMeasures) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(rows[0])
-    writer.writerows([number if math.isfinite(number) else None for number in row.values()] for row in rows)
+    writer.writerows([_finite(number) for number in row.values()] for row in rows)
     return text.getvalue()
 
 
@@ -60,5 +60,5 @@ def _lines(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[object]]:
             yield [row.layer, step + 1, token, safe_for_spreadsheet(text), str(agrees[step]).lower(), *numbers]
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _finite(value: float | str | None) -> float | str | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
