@@ -24,6 +24,7 @@ from layer_decoding.cli.options import (
     add_model_options,
     add_output_options,
     add_save_option,
+    rows_asked,
 )
 from layer_decoding.cli.progress import OnStep
 from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
@@ -31,7 +32,7 @@ from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tok
 from layer_decoding.files.documents import beam_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS, text_writers
-from layer_decoding.models.sizes import layer_count, select_layers
+from layer_decoding.models.sizes import layer_count, select_cuts
 from layer_decoding.results.beam import BeamSearch, BeamSettings
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
@@ -87,6 +88,7 @@ def show(args: Namespace) -> None:
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     track = tracked_tokens(args, pieces)
+    rows = rows_asked(args, layer_count(loaded.model))
 
     def work(on_step: OnStep) -> BeamSearch:
         return beam_search(
@@ -102,7 +104,7 @@ def show(args: Namespace) -> None:
             on_step=on_step,
         )
 
-    others = len(select_layers(args.layers, layer_count(loaded.model))) - 1 if args.layers != [] else 0
+    others = len(select_cuts(args.layers, layer_count(loaded.model))) - 1 if args.layers != [] else 0
     total = settings.steps(others)
     search, stop = watched(args, progress_of(args, total), work, partial(in_seconds, settings))
     if search is None:
@@ -111,13 +113,13 @@ def show(args: Namespace) -> None:
     @cache
     def best() -> LayerDecoding:
         ids = [*prompt_ids, *search.hypotheses[0].ids]
-        return read_layers(loaded.model, ids, range(len(prompt_ids), len(ids)), layers=args.layers or None)
+        return read_layers(loaded.model, ids, range(len(prompt_ids), len(ids)), layers=rows or None)
 
     def lines() -> list[str]:
         found = render_search(search, prompt, pieces, terminal)
         if args.view is None or stop is not None:
             return found
-        view = View(args.view, args.measure, args.step or 1, track, args.layers)
+        view = View(args.view, args.measure, args.step or 1, track, rows)
         track_it = partial(track_step, loaded.model, best())
         return [*found, "", *render_under("Rank 1", view, best(), prompt, pieces, terminal, track_it)]
 

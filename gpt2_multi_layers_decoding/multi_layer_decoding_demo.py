@@ -27,6 +27,7 @@ from layer_decoding.cli.options import (
     add_model_options,
     add_output_options,
     add_save_option,
+    rows_asked,
 )
 from layer_decoding.cli.progress import LiveRows, OnStep, Progress
 from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
@@ -34,6 +35,7 @@ from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tok
 from layer_decoding.files.documents import greedy_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS, text_writers
+from layer_decoding.layers import Layer
 from layer_decoding.models.sizes import layer_count
 from layer_decoding.results.greedy import LayerDecoding, partial_decoding
 from layer_decoding.results.measures import BY_OPTION, MEASURES
@@ -82,9 +84,10 @@ def show(args: Namespace) -> None:
     from layer_decoding.decoding.text import track_step
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
+    layers = rows_asked(args, layer_count(loaded.model))
     track = tracked_tokens(args, pieces)
 
-    def frame(rows: dict[int, list[int]]) -> list[str]:
+    def frame(rows: dict[Layer, list[int]]) -> list[str]:
         partial_one = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
         return render_rows(partial_one, prompt, pieces, terminal)
 
@@ -95,7 +98,7 @@ def show(args: Namespace) -> None:
             prompt_ids,
             new_tokens(args),
             context=args.context,
-            layers=args.layers or None,
+            layers=layers or None,
             measures=measures,
             track=track,
             on_step=on_step,
@@ -109,7 +112,7 @@ def show(args: Namespace) -> None:
         if stop is not None and args.view == "track":
             return []
         now = terminal_of(sys.stdout, args.color, args.width)  # the screen may have changed its size
-        view = View(args.view, args.measure, args.step or 1, track, args.layers)
+        view = View(args.view, args.measure, args.step or 1, track, layers)
         return render_view(view, decoding, prompt, pieces, now, partial(track_step, loaded.model, decoding))
 
     def document() -> dict[str, Any]:
@@ -119,7 +122,7 @@ def show(args: Namespace) -> None:
 
 
 def choose_progress(
-    args: Namespace, terminal: Terminal, frame: Callable[[dict[int, list[int]]], list[str]]
+    args: Namespace, terminal: Terminal, frame: Callable[[dict[Layer, list[int]]], list[str]]
 ) -> Progress:
     """Who is told of each step: nobody, a progress line, or the rows growing on the screen."""
     is_screen = sys.stdout.isatty() and (terminal.width or 0) <= screen_columns()

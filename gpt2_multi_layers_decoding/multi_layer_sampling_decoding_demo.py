@@ -28,6 +28,7 @@ from layer_decoding.cli.options import (
     add_output_options,
     add_save_option,
     parse_seed,
+    rows_asked,
     whole_number,
 )
 from layer_decoding.cli.running import Output, load_prompted, notice, progress_of, run
@@ -38,7 +39,7 @@ from layer_decoding.files.figure import check_matplotlib, figure
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS as TEXT_FORMATS
 from layer_decoding.files.writers import text_writers
-from layer_decoding.models.sizes import layer_count, select_layers, vocabulary_size
+from layer_decoding.models.sizes import layer_count, select_cuts, vocabulary_size
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingListener, SamplingRun
@@ -81,7 +82,7 @@ def build_parser() -> Parser:
     parser = Parser(PURPOSE, EXAMPLES)
     parser.usage = "%(prog)s [PROMPT] [OPTION ...]"
     add_model_options(parser)
-    group = parser.add_argument_group("sampling", "a value or a comma list each; every combination is run")
+    group = parser.add_argument_group("sampling (a value or a comma list each; every combination is run)")
     for name, kind, meaning in KNOBS:
         parse = partial(parse_values, name=name, kind=kind)
         group.add_argument(f"--{name.replace('_', '-')}", type=parse, default=[], metavar="LIST", help=meaning)
@@ -90,8 +91,10 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("what else to show")
     group.add_argument("--distribution", action="store_true", help="what each setting draws from, as bars")
     add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
-    add_view_options(group, BY_OPTION, text="a sample of the first setting")
-    group.add_argument("--sample", type=whole_number, default=1, metavar="N", help="the sample to view (1)")
+    add_view_options(group, BY_OPTION, text="a sample")
+    group.add_argument(
+        "--sample", type=whole_number, default=1, metavar="N", help="the sample of the first setting to view (1)"
+    )
     add_save_option(add_output_options(parser), FORMATS)
     return parser
 
@@ -162,7 +165,7 @@ class Blocks(SamplingListener):
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
         self.track = tracked_tokens(args, self.pieces)
         self.layer_count = layer_count(loaded.model)
-        models = len(select_layers(args.layers, self.layer_count)) if args.layers != [] else 1
+        models = len(select_cuts(args.layers, self.layer_count)) if args.layers != [] else 1
         self.progress = progress_of(args, models * (1 + len(settings)) * args.max_new_tokens)
         self.steps = 0  # of the settings that are done
         self.greedy: Sample | None = None
@@ -226,15 +229,16 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
 
     args, loaded, pieces = blocks.args, blocks.loaded, blocks.pieces
     first = run.model.samplings[0]
+    rows = rows_asked(args, blocks.layer_count)
 
     @cache
     def sample() -> LayerDecoding:
         ids = [*run.prompt_ids, *first.samples[args.sample - 1].ids]
-        return read_layers(loaded.model, ids, range(len(run.prompt_ids), len(ids)), layers=args.layers or None)
+        return read_layers(loaded.model, ids, range(len(run.prompt_ids), len(ids)), layers=rows or None)
 
     blocks.say(render_notes(blocks.terminal))
     if args.view is not None and not args.json:
-        view = View(args.view, args.measure, args.step or 1, blocks.track, args.layers)
+        view = View(args.view, args.measure, args.step or 1, blocks.track, rows)
         heading = f"{capitalised(first.setting.label)}, sample {args.sample}"
         track_it = partial(track_step, loaded.model, sample())
         lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, track_it)

@@ -28,6 +28,7 @@ from layer_decoding.cli.options import (
     add_model_group,
     add_output_options,
     add_save_option,
+    rows_asked,
     whole_number,
 )
 from layer_decoding.cli.progress import OnStep
@@ -109,7 +110,8 @@ def show(args: Namespace) -> None:
     pieces = Pieces(loaded.tokenizer)
     prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2
     ids = encode_text(loaded.tokenizer, text, prefix)
-    layers = args.layers or None
+    rows = rows_asked(args, layer_count(loaded.model))
+    layers = rows or None
     track = tracked_tokens(args, pieces)
     along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
     passage = read_passage(loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along)
@@ -126,7 +128,7 @@ def show(args: Namespace) -> None:
                 passage, select_layers(layers, layer_count(loaded.model)), len(ids), pieces, terminal
             )
         else:
-            view = View(args.view, args.measure, args.step or 1, track, args.layers)
+            view = View(args.view, args.measure, args.step or 1, track, rows)
             shown = []
             for heading, decoding in parts_of(passage):
                 before = shorten_left(pieces.text(decoding.prompt_ids), BEFORE_CELLS, terminal.glyphs.dots)

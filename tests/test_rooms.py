@@ -12,19 +12,20 @@ PACKAGE = SOURCE / "layer_decoding"
 MAY_IMPORT = {
     "__main__": set(),
     "errors": set(),
-    "results": {"errors"},
+    "layers": set(),
+    "results": {"layers", "errors"},
     "terminal": {"errors"},
-    "models": {"errors"},
-    "lens": {"models", "errors"},
-    "decoding": {"lens", "models", "results", "errors"},
-    "views": {"terminal", "results", "errors"},
-    "files": {"views", "terminal", "results", "errors"},
-    "cli": {"files", "models", "terminal", "errors"},
+    "models": {"layers", "errors"},
+    "lens": {"models", "layers", "errors"},
+    "decoding": {"lens", "models", "results", "layers", "errors"},
+    "views": {"terminal", "results", "layers", "errors"},
+    "files": {"views", "terminal", "results", "layers", "errors"},
+    "cli": {"files", "models", "terminal", "layers", "errors"},
     "training": {"decoding", "models", "terminal", "errors"},
     "teaching": {"cli", "terminal", "models", "errors"},
 }
 ONLY_FOR_A_TYPE = {("files", "models")}
-WITHOUT_TORCH = ("errors", "results", "terminal", "views", "files", "cli", "teaching", "models")
+WITHOUT_TORCH = ("errors", "layers", "results", "terminal", "views", "files", "cli", "teaching", "models")
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -4,6 +4,7 @@ A model's answer goes one way: *decoding* (torch, no printing) returns frozen da
 *views* and *files* (no torch) turn them into lines and bytes, and only a script prints.
 
     errors      what a failure says, and its exit code
+    layers      how a layer is named
     results     what decoding returns
     models      which model, from where, on what
     lens        a model taken apart and read layer by layer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from layer_decoding.decoding.text import measure_text, read_layers
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.files.notebook import save_page, show, to_dataframe
+    from layer_decoding.layers import HalfStep
     from layer_decoding.lens.truncation import truncate
     from layer_decoding.models.loading import LoadedModel, load_model
     from layer_decoding.results.beam import BeamSearch
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "BeamSearch": "results.beam",
+    "HalfStep": "layers",
     "Interrupted": "errors",
     "LayerDecoding": "results.greedy",
     "LayerDecodingError": "errors",
@@ -61,6 +64,7 @@ _HOME_OF = {
 
 __all__ = [
     "BeamSearch",
+    "HalfStep",
     "Interrupted",
     "LayerDecoding",
     "LayerDecodingError",

@@ -54,6 +54,8 @@ LINEAR = {
 CUTS = ("own", "beam, sampling on a layer", "embeddings", "truncation")
 CACHED = ("shared", "beam", "sampling", *CUTS)
 STREAMS = ("shared", "beam", "text", *CUTS)
+# And where a block is not its input with what an attention and an MLP add to it: mostly a norm comes after the sum.
+WHOLE = ("halves",)
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,7 @@ FAMILIES = (
         "model.decoder.layers",
         34_704,
         LLAMA | {"ffn_dim": 48, "do_layer_norm_before": False, "word_embed_proj_dim": 16},
+        refused=WHOLE,
     ),
     Family("BLOOM", "bloom", "transformer.h", 54_048, {"hidden_size": 32, "n_layer": 4, "n_head": 4}, quick=True),
     Family(
@@ -213,7 +216,7 @@ FAMILIES = (
         | {"head_dim": 8, "sliding_window": 4, "final_logit_softcapping": 4.0}
         | {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 3, "laurel_rank": 4, "intermediate_size": [48] * 6}
         | {"activation_sparsity_pattern": [0.5, 0.5, 0.0, 0.0, 0.0, 0.0]},
-        refused=STREAMS,
+        refused=(*STREAMS, *WHOLE),
     ),
     Family(
         "Gemma 4",
@@ -295,6 +298,7 @@ FAMILIES = (
         LLAMA
         | {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "mamba_d_state": 8, "n_mamba_heads": 4}
         | {"use_mamba_kernels": False, "time_step_min": 1e-6, "chunk_size": 8, "num_key_value_heads": 4},
+        refused=WHOLE,
     ),
     Family("LFM2", "lfm2", "model.layers", 116_256, LLAMA | {"layer_types": ["conv", "full_attention"] * 2}),
     Family(
@@ -305,7 +309,7 @@ FAMILIES = (
         LLAMA | {"attention_window_size": 4},
         refused=("beam", "sampling", *CUTS),
     ),
-    Family("GPT-1", "openai-gpt", "transformer.h", 55_968, GPT, refused=CACHED),
+    Family("GPT-1", "openai-gpt", "transformer.h", 55_968, GPT, refused=(*CACHED, *WHOLE)),
     Family("CTRL", "ctrl", "transformer.h", 33_281, GPT | {"dff": 48}),
     Family("Ministral 3", "ministral3", "model.layers", 37_216, LLAMA | {"head_dim": 8, "sliding_window": 4}),
     Family(
@@ -348,7 +352,12 @@ FAMILIES = (
     Family("NanoChat", "nanochat", "model.layers", 30_784, LLAMA),
     Family("DiffLlama", "diffllama", "model.layers", 37_344, LLAMA),
     Family(
-        "MiniMax", "minimax", "model.layers", 97_184, LLAMA | {"num_local_experts": 4, "head_dim": 8}, refused=CACHED
+        "MiniMax",
+        "minimax",
+        "model.layers",
+        97_184,
+        LLAMA | {"num_local_experts": 4, "head_dim": 8},
+        refused=(*CACHED, *WHOLE),
     ),
     Family(
         "Nemotron-H",
@@ -369,6 +378,7 @@ FAMILIES = (
             "n_routed_experts": 4,
             "num_experts_per_tok": 2,
         },
+        refused=WHOLE,
     ),
     Family(
         "LFM2-MoE",
@@ -377,5 +387,5 @@ FAMILIES = (
         41_376,
         LLAMA | EXPERTS | {"layer_types": ["conv", "full_attention"] * 2, "num_experts": 4, "num_dense_layers": 1},
     ),
-    Family("BERT as a decoder", "bert", "bert.encoder.layer", 36_513, LLAMA | {"is_decoder": True}),
+    Family("BERT as a decoder", "bert", "bert.encoder.layer", 36_513, LLAMA | {"is_decoder": True}, refused=WHOLE),
 )

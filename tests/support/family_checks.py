@@ -14,6 +14,7 @@ import reference
 from layer_decoding import beam_search, decode_layers, measure_text, read_layers, sample, truncate
 from layer_decoding.decoding.text import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.layers import HalfStep
 from refusals import assert_sentence
 
 PROMPT = [5, 17, 42, 8, 3, 9, 77, 60, 12, 33]  # longer than any window in the table of families
@@ -21,6 +22,11 @@ TEXT = [*PROMPT, 61, 4, 90, 28, 28, 71, 1, 50, 36, 19]
 NEW, FEWER, WINDOW = 8, 6, 12
 WITHOUT_ATTENTION = {"linear_attention", "conv", "recurrent", "moe", "mlp"}
 CLOSE = 2e-4  # nats or bits
+# What the families call what stands beside a block's attention, or the last of it where the residual goes through it.
+MLPS = (
+    *("mlp", "ffn", "feed_forward", "mlp_block", "fc2", "block_sparse_moe", "shared_mlp", "per_layer_projection"),
+    *("mlp.dense_4h_to_h", "ffn.down_proj"),
+)
 
 
 class Subject:
@@ -60,7 +66,14 @@ class Subject:
         return self.greedy(self.layer_count, NEW)
 
     def predictions(self, layer, ids, first):
-        """A layer's logits for the tokens of a text from number `first` on, counted from 0: [S, V]."""
+        """A layer's logits for the tokens of a text from number `first` on, counted from 0: [S, V].
+
+        A half step's are those of the model cut off after its block, with that block's MLP put out.
+        """
+        if isinstance(layer, HalfStep):
+            model = self.cut(layer.block)
+            with reference.put_out(model.get_submodule(self.blocks)[-1], MLPS):
+                return reference.text_logits(model, ids)[first - 1 : -1]
         return reference.text_logits(self.cut(layer), ids)[first - 1 : -1]
 
 
@@ -125,6 +138,17 @@ def assert_measures_against_final(subject, row, ids):
     assert row.kl_to_final_bits == pytest.approx(divergences, abs=CLOSE), f"layer {row.layer}"
     ranks = [reference.rank(here, int(there.argmax())) for here, there in zip(logits, final, strict=True)]
     assert list(row.final_token_rank) == ranks, f"layer {row.layer}"
+
+
+def halves(subject):
+    """Every block's half step beside its output: its tokens and measures along the text of the whole model."""
+    layers = [layer for block in subject.layers for layer in (HalfStep(block), block)]
+    decoding = decode_layers(subject.model, PROMPT, NEW, layers=layers)
+    assert [row.layer for row in decoding.rows] == layers
+    assert list(decoding.final_row.ids) == subject.text
+    for row in decoding.rows:
+        assert_row(subject, row, [*PROMPT, *subject.text])
+        assert_measures_against_final(subject, row, [*PROMPT, *subject.text])
 
 
 # ---------------------------------------------------------------- beam search, sampling, a text, truncation
@@ -227,5 +251,6 @@ COLUMNS = {
     "sampling": sampling,
     "beam, sampling on a layer": on_a_layer,
     "text": text,
+    "halves": halves,
 }
 CHECKS = COLUMNS | {"embeddings": embeddings, "truncation": truncation}

@@ -1,6 +1,7 @@
 """What the project is measured against: plain transformers, and plain arithmetic in float64."""
 
 import copy
+from contextlib import contextmanager
 
 import torch
 from transformers import GenerationConfig
@@ -120,6 +121,25 @@ def cut(model, layers, blocks):
         base.embed_tokens_per_layer.weight.data = base.embed_tokens_per_layer.weight[:, :width].clone()
         base.per_layer_model_projection.weight.data = base.per_layer_model_projection.weight[:width].clone()
     return short
+
+
+@contextmanager
+def put_out(block, paths):
+    """While open, the modules of a block at some paths answer zeros: of several on one path, the innermost."""
+    there = [path for path in paths if path in dict(block.named_modules())]
+
+    def hook(_module, _args, output):
+        first, *others = output if isinstance(output, tuple) else [output]
+        return type(output)([torch.zeros_like(first), *others]) if others else torch.zeros_like(first)
+
+    deepest = [path for path in there if not any(other.startswith(f"{path}.") for other in there)]
+    handles = [block.get_submodule(path).register_forward_hook(hook) for path in deepest]
+    assert handles, [name for name, _ in block.named_children()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def text_logits(model, ids):

@@ -6,6 +6,7 @@ tell (is there a layer 13?) is told later.
 
 import argparse
 import os
+import re
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,9 +15,11 @@ from typing import Any, NoReturn
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.errors import UsageError
 from layer_decoding.files.saving import check_suffix
+from layer_decoding.layers import HalfStep, Layer, with_half_steps
 from layer_decoding.terminal.theme import MINIMUM_WIDTH
 
 MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
+_HALF_STEP = re.compile(r"([0-9]{1,4})a")
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
@@ -165,8 +168,15 @@ def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str])
 
 
 def add_layers_option(group: "argparse._ArgumentGroup", meaning: str) -> None:
-    """--layers LIST: `args.layers` is a list of block numbers, None for all of them, [] where it is not given."""
+    """--layers LIST: `args.layers` is a list of layers, None for all blocks, [] where it is not given; --sublayers."""
     group.add_argument("--layers", type=layer_list, default=[], metavar="LIST", help=meaning)
+    group.add_argument("--sublayers", action="store_true", help="each layer's half step too: 6a, after its attention")
+
+
+def rows_asked(args: argparse.Namespace, layer_count: int) -> list[Layer] | None:
+    """The layers to show, as --layers, with --sublayers the half steps inside their blocks too."""
+    layers: list[Layer] | None = args.layers
+    return with_half_steps(layers or range(1, layer_count + 1)) if args.sublayers else layers
 
 
 def whole_number(text: str) -> int:
@@ -196,16 +206,19 @@ def _width(text: str) -> int:
     return cells
 
 
-def layer_list(text: str) -> list[int] | None:
-    """The value of --layers: '1,6,9-12' as numbers, 'all' as None.
+def layer_list(text: str) -> list[Layer] | None:
+    """The value of --layers: '1,6a,9-12' as layers, 'all' as None.
 
-    >>> layer_list("1,6,9-12")
-    [1, 6, 9, 10, 11, 12]
+    >>> list(map(str, layer_list("1,6a,9-12")))
+    ['1', '6a', '9', '10', '11', '12']
     """
     if text.strip() == "all":
         return None
-    layers: list[int] = []
+    layers: list[Layer] = []
     for part in text.split(","):
+        if half := _HALF_STEP.fullmatch(part.strip()):
+            layers.append(HalfStep(int(half[1])))
+            continue
         first, dash, last = (side.strip() for side in part.partition("-"))
         if not (first.isdecimal() and first.isascii()) or (dash and not (last.isdecimal() and last.isascii())):
             raise argparse.ArgumentTypeError(f"{text!r} is not a list of layers such as 1,6,9-12, or all")

@@ -3,19 +3,19 @@
 import shutil
 import sys
 from collections.abc import Callable
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 from colorama import Cursor
 from colorama.ansi import clear_line, clear_screen
 
-Draw = Callable[[dict[int, list[int]]], list[str]]
-OnStep = Callable[[int, dict[int, int]], None]  # a step, counted from 1, and the tokens that it brought: {row: id}
+Draw = Callable[[dict[Any, list[int]]], list[str]]
+OnStep = Callable[[int, dict[Any, int]], None]  # a step, counted from 1, and the tokens that it brought: {row: id}
 
 
 class Progress(Protocol):
     """Told of every step; `hide` and `close` leave the screen as if nothing had been drawn."""
 
-    def on_step(self, step: int, newest: dict[int, int]) -> None: ...
+    def on_step(self, step: int, newest: dict[Any, int]) -> None: ...
 
     def hide(self) -> None: ...
 
@@ -25,7 +25,7 @@ class Progress(Protocol):
 class NoProgress:
     """Watches nothing."""
 
-    def on_step(self, step: int, newest: dict[int, int]) -> None:
+    def on_step(self, step: int, newest: dict[Any, int]) -> None:
         """Say nothing."""
 
     def hide(self) -> None:
@@ -50,7 +50,7 @@ class ProgressLine:
             dynamic_ncols=True,
         )
 
-    def on_step(self, step: int, newest: dict[int, int]) -> None:  # noqa: ARG002
+    def on_step(self, step: int, newest: dict[Any, int]) -> None:  # noqa: ARG002
         """Move the bar."""
         self.bar.update(step - self.bar.n)
 
@@ -73,11 +73,11 @@ class LiveRows:
     def __init__(self, stream: TextIO, draw: Draw, total: int) -> None:
         self.stream, self.draw, self.total = stream, draw, total
         self.size = shutil.get_terminal_size()
-        self.rows: dict[int, list[int]] = {}
+        self.rows: dict[Any, list[int]] = {}
         self.height = 0  # lines of the frame on the screen
         self.successor: ProgressLine | None = None
 
-    def on_step(self, step: int, newest: dict[int, int]) -> None:
+    def on_step(self, step: int, newest: dict[Any, int]) -> None:
         """Take a step's tokens and draw them."""
         for layer, token in newest.items():
             self.rows.setdefault(layer, []).append(token)

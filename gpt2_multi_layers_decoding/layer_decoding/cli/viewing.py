@@ -29,7 +29,7 @@ def add_view_options(
         "--measure",
         choices=list(measures),
         metavar="NAME",
-        help=f"numbers in the table: {', '.join(measures)}",
+        help=f"in the table: {', '.join(measures)}",
     )
     group.add_argument(
         "--track",

@@ -23,7 +23,7 @@ from layer_decoding.models.sizes import (
     check_lengths,
     check_memory,
     layer_count,
-    select_layers,
+    select_cuts,
     vocabulary_size,
 )
 from layer_decoding.results.beam import BeamSearch, BeamSettings, Hypothesis, LayerSearch, ScoredText, TraceStep
@@ -76,7 +76,7 @@ def beam_search(
     check_ids(model, prompt)
     _check_candidates(model, num_beams)
     count = layer_count(model)
-    shown = select_layers(layers, count) if layers is None or layers else []
+    shown = select_cuts(layers, count) if layers is None or layers else []
     context = len(prompt) + max_new_tokens
     check_memory(model, num_beams, context)
     searcher = _Searcher(model, prompt, settings, trace=trace, on_step=on_step)

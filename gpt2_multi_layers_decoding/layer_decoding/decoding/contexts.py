@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import block_outputs, stacked
 from layer_decoding.lens.cache import (
     check_cached,
@@ -22,6 +23,7 @@ from layer_decoding.lens.cache import (
 )
 from layer_decoding.lens.layer_batch import leaving_rows
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_near
+from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ class HiddenStates(Protocol):
 
 
 class SharedText:
-    """One text, the last layer's: every block's output at its last position."""
+    """One text, the last layer's: every block's output at its last position, half steps if asked for."""
 
-    def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
+    def __init__(self, lens: Lens, decoded: list[Layer], stack: ExitStack) -> None:
         self.lens, self.decoded = lens, decoded
-        self.outputs = stack.enter_context(block_outputs(lens.blocks))
+        self.outputs = stack.enter_context(layer_outputs(lens.blocks, decoded))
 
     def start(self, prompt: list[int]) -> torch.Tensor:
         """Read the prompt and check the lens on it: hidden [R, D]."""
@@ -60,11 +62,11 @@ class SharedText:
 class OwnTexts:
     """A text a layer, in one batch that grows smaller from block to block."""
 
-    def __init__(self, lens: Lens, decoded: list[int], stack: ExitStack) -> None:
+    def __init__(self, lens: Lens, decoded: list[Layer], stack: ExitStack) -> None:
         check_copyable(lens.model)
         check_separable(lens.model)
         self.lens, self.decoded, self.stack = lens, decoded, stack
-        self.left: dict[int, torch.Tensor] | None = None
+        self.left: dict[Layer, torch.Tensor] | None = None
 
     def start(self, prompt: list[int]) -> torch.Tensor:
         """Read the prompt once for all rows, then give each block's cache as many rows as will reach it."""
@@ -99,8 +101,8 @@ class OwnTexts:
 
 
 def prefill(
-    lens: Lens, prompt: list[int], outputs: dict[int, torch.Tensor]
-) -> tuple["DynamicCache", dict[int, torch.Tensor]]:
+    lens: Lens, prompt: list[int], outputs: dict[Layer, torch.Tensor]
+) -> tuple["DynamicCache", dict[Layer, torch.Tensor]]:
     """The prompt through the whole model, once: its cache, and hidden_0 … hidden_L at its last position, [1, D] each.
 
     The logits that the model itself gives for it are what the lens is checked against.

@@ -14,10 +14,11 @@ from layer_decoding.decoding.contexts import HiddenStates, OwnTexts, SharedText
 from layer_decoding.decoding.steps import Steps
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import Layer
 from layer_decoding.lens.lens import find_lens
 from layer_decoding.lens.measures import measure, top_tokens
 from layer_decoding.models.generation import end_ids
-from layer_decoding.models.sizes import check_ids, check_lengths, select_layers
+from layer_decoding.models.sizes import check_ids, check_lengths, select_cuts, select_layers
 from layer_decoding.results.greedy import Context, LayerDecoding
 from layer_decoding.results.measures import fields
 
@@ -31,7 +32,7 @@ def decode_layers(
     max_new_tokens: int,
     *,
     context: Context = "shared",
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     measures: bool = True,
     candidates: int = 5,
     track: Sequence[int] = (),
@@ -43,7 +44,8 @@ def decode_layers(
         prompt_ids: P token ids, at least one.
         context: "shared": every layer predicts the next token of the text the last layer writes;
             "own": every layer continues its own text.
-        layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there.
+        layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there. In shared
+            context half steps too, `HalfStep(6)` being the state inside block 6 between attention and MLP.
         measures: those of `results.measures` and candidates, each [T] a row; False for tokens only.
         candidates: K, how many of the likeliest next tokens to keep at each step.
         track: N token ids whose probability and rank to keep at each step.
@@ -51,7 +53,8 @@ def decode_layers(
 
     Raises:
         UsageError: lengths, layers, context or ids out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits, or some are not finite.
+        LayerDecodingError: the lens does not reproduce the model's own logits, or half steps its states, or some are
+            not finite.
         Interrupted: Ctrl-C; carries the steps that were finished.
     """
     lens = find_lens(model)
@@ -62,7 +65,7 @@ def decode_layers(
     if candidates < 1:
         raise UsageError(f"The number of candidates is {candidates}; it must be at least 1.")
     check_ids(model, [*prompt, *track])
-    shown = select_layers(layers, lens.layer_count)
+    shown: list[Layer] = [*(select_cuts if context == "own" else select_layers)(layers, lens.layer_count)]
     decoded = shown if context == "own" else sorted({*shown, *range(1, lens.layer_count + 1)})
     steps = Steps(context, shown, decoded, frozenset(end_ids(model)))
     shown_rows = [decoded.index(layer) for layer in shown]

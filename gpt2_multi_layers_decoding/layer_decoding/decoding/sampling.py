@@ -17,7 +17,7 @@ from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import Interrupted, UsageError
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.generation import end_ids
-from layer_decoding.models.sizes import check_ids, check_lengths, layer_count, select_layers
+from layer_decoding.models.sizes import check_ids, check_lengths, layer_count, select_cuts
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingListener, SamplingRun
 from layer_decoding.results.settings import GREEDY, Setting, check_runs
 
@@ -81,7 +81,7 @@ def sample_settings(
         Interrupted: Ctrl-C; carries None: what was finished, the listener has been told.
     """
     count = layer_count(model)
-    cuts = select_layers(layers, count) if layers is None or layers else []
+    cuts = select_cuts(layers, count) if layers is None or layers else []
     check_runs(len(settings), len(cuts) or 1)
     told = listener or SamplingListener()
     whole = Sampler(model, prompt_ids, max_new_tokens)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from layer_decoding.layers import Layer
 from layer_decoding.lens.measures import StepMeasures
 from layer_decoding.results.greedy import Candidate, Context, LayerRow
 
@@ -11,10 +12,10 @@ from layer_decoding.results.greedy import Candidate, Context, LayerRow
 class Steps:
     """Takes a decoding step by step. `decoded` layers get a token each step, the `shown` ones among them a row."""
 
-    def __init__(self, context: Context, shown: list[int], decoded: list[int], ends: frozenset[int]) -> None:
+    def __init__(self, context: Context, shown: list[Layer], decoded: list[Layer], ends: frozenset[int]) -> None:
         self.context, self.shown, self.decoded, self.ends = context, shown, decoded, ends
         self.steps: list[tuple[list[int], StepMeasures | None]] = []  # T pairs: ids [R decoded], numbers [R shown]
-        self.lengths: dict[int, int] = {}  # layer -> T of a text that has ended
+        self.lengths: dict[Layer, int] = {}  # layer -> T of a text that has ended
 
     @property
     def count(self) -> int:
@@ -22,7 +23,7 @@ class Steps:
         return len(self.steps)
 
     @property
-    def writers(self) -> list[int]:
+    def writers(self) -> list[Layer]:
         """The layers that write a text: the last one, or in own context all of them."""
         return self.decoded if self.context == "own" else self.decoded[-1:]
 
@@ -39,20 +40,21 @@ class Steps:
             if chosen[layer] in self.ends:
                 self.lengths.setdefault(layer, len(self.steps))
 
-    def newest(self) -> dict[int, int]:
+    def newest(self) -> dict[Layer, int]:
         """{layer: id} of the rows shown that got a token in the newest step."""
         step = len(self.steps)
         chosen = dict(zip(self.decoded, self.steps[-1][0], strict=True))
         return {layer: chosen[layer] for layer in self.shown if self.lengths.get(layer, step) == step}
 
-    def settles_at(self) -> tuple[int, ...] | None:
+    def settles_at(self) -> tuple[Layer, ...] | None:
         """[T]: the first layer from which on, up to L, the top token is the final one. Shared context only."""
         if self.context == "own":
             return None
         settles = []
         for ids, _ in self.steps:
             differing = [layer for layer, token in zip(self.decoded, ids, strict=True) if token != ids[-1]]
-            settles.append(max(differing, default=0) + 1)
+            last: Layer = max(differing, default=0)
+            settles.append(min(layer for layer in self.decoded if layer > last))  # the embeddings are never the first
         return tuple(settles)
 
     def rows(self) -> tuple[LayerRow, ...]:

@@ -14,11 +14,13 @@ import torch
 from layer_decoding.decoding.steps import Steps
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
-from layer_decoding.lens.blocks import block_outputs, stacked
+from layer_decoding.layers import Layer
+from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_on, find_lens
 from layer_decoding.lens.measures import Distributions, measure, top_tokens
+from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids, context_length, select_layers, vocabulary_size
 from layer_decoding.results.greedy import LayerDecoding
@@ -40,7 +42,7 @@ def read_layers(
     ids: Sequence[int],
     positions: range,
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     measures: bool = True,
     candidates: int = 5,
     track: Sequence[int] = (),
@@ -103,10 +105,10 @@ def _check_positions(model: "PreTrainedModel", ids: Sequence[int], positions: ra
     check_ids(model, [*ids[: positions.stop], *track])
 
 
-def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list[int]) -> Iterator[torch.Tensor]:
+def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list[Layer]) -> Iterator[torch.Tensor]:
     """The logits [R, V] of the layers in the place of each position, from one pass; the lens is checked on it."""
     read = torch.tensor([list(ids[: positions.stop - 1])], device=device_of(lens.model))
-    with block_outputs(lens.blocks, slice(positions.start - 1, None)) as outputs:
+    with layer_outputs(lens.blocks, layers, slice(positions.start - 1, None)) as outputs:
         with refusing(lens.model, NOT_BY_LAYER):
             answer: Any = lens.model(input_ids=read, use_cache=False, logits_to_keep=1)
         check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
@@ -115,7 +117,7 @@ def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list
             yield from _lens_logits(lens, few, layers)
 
 
-def _rows_of(outputs: dict[int, torch.Tensor], layers: list[int]) -> torch.Tensor:
+def _rows_of(outputs: dict[Layer, torch.Tensor], layers: list[Layer]) -> torch.Tensor:
     """The outputs [1, S, D] of some layers, position by position: [S, R, D]."""
     last = max(outputs)
     few = {layer: outputs[layer][0] for layer in {*layers, last}}
@@ -123,13 +125,13 @@ def _rows_of(outputs: dict[int, torch.Tensor], layers: list[int]) -> torch.Tenso
     return rows.transpose(0, 1)
 
 
-def _lens_logits(lens: Lens, hidden: torch.Tensor, layers: list[int]) -> torch.Tensor:
+def _lens_logits(lens: Lens, hidden: torch.Tensor, layers: list[Layer]) -> torch.Tensor:
     """The lens on hidden states [S, R, D]: [S, R, V]."""
     logits = lens.logits(hidden.flatten(0, 1), layers * len(hidden))
     return logits.view(len(hidden), len(layers), -1)
 
 
-def _positions_at_once(lens: Lens, layers: list[int]) -> int:
+def _positions_at_once(lens: Lens, layers: list[Layer]) -> int:
     return max(1, _LOGITS_AT_ONCE // (len(layers) * vocabulary_size(lens.model)))
 
 
@@ -141,7 +143,7 @@ def read_passage(
     ids: Sequence[int],
     passage: range = range(40),
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     window: int | None = None,
     measures: bool = True,
 ) -> Passage:
@@ -173,7 +175,7 @@ def measure_text(
     model: "PreTrainedModel",
     ids: Sequence[int],
     *,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     window: int | None = None,
     on_step: OnStep | None = None,
 ) -> TextMeasures:
@@ -181,7 +183,7 @@ def measure_text(
 
     Args:
         ids: the text's tokens, at least two.
-        layers: block numbers to return (0 is the embeddings), None for 1 … L; the last is always there.
+        layers: as for `decode_layers`, in shared context.
         window: tokens read at once; disjoint, each window scores its tokens from the second on. None for the
             model's context, at most 2,048.
         on_step: called as on_step(tokens read so far, {}) every few tokens.
@@ -253,14 +255,16 @@ def _explaining_memory(length: int) -> Iterator[None]:
         ) from error
 
 
-def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int) -> Iterator[tuple[int, torch.Tensor]]:
+def _read_windows(
+    lens: Lens, ids: Sequence[int], layers: list[Layer], length: int
+) -> Iterator[tuple[int, torch.Tensor]]:
     """(position of the first token predicted, hidden [S, R, D] of the positions before S tokens), S few at a time.
 
     The lens is checked on the first tokens, against the logits that the model itself gives after them.
     """
     at_once = _positions_at_once(lens, layers)
     check_on(lens, ids)
-    with block_outputs(lens.blocks, slice(None)) as outputs:
+    with layer_outputs(lens.blocks, layers, slice(None)) as outputs:
         for start in range(0, len(ids) - 1, length):
             piece = list(ids[start : start + length])
             lens.blocks.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)
@@ -273,7 +277,7 @@ def _read_windows(lens: Lens, ids: Sequence[int], layers: list[int], length: int
 class TextSums:
     """The sums over the tokens scored so far."""
 
-    def __init__(self, ids: Sequence[int], layers: list[int]) -> None:
+    def __init__(self, ids: Sequence[int], layers: list[Layer]) -> None:
         self.ids, self.layers = ids, layers
         self.measures = averaged()
         self.sums = torch.zeros(2 + len(self.measures), len(layers), dtype=torch.float64)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from layer_decoding.errors import Interrupted
 
 # Called as on_step(step, newest) after each step, counted from 1; `newest` are the tokens that it brought, {row: id},
 # where a strategy has any to tell.
-OnStep = Callable[[int, dict[int, int]], None]
+OnStep = Callable[[int, dict[Any, int]], None]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from layer_decoding.layers import Layer, in_files
 from layer_decoding.results.beam import BeamSearch, Hypothesis, ScoredText, TraceStep
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES, averaged
@@ -22,7 +23,7 @@ def greedy_document(decoding: LayerDecoding, prompt: str, loaded: "LoadedModel",
         **document_head("greedy", loaded, decoding.layer_count, prompt, decoding.prompt_ids, decoding.max_new_tokens),
         "context": decoding.context,
         **({} if decoding.is_greedy else {"text_ids": decoding.text_ids}),
-        "settles_at": decoding.settles_at,
+        "settles_at": decoding.settles_at and [in_files(layer) for layer in decoding.settles_at],
         "rows": [_row(row, decoding, pieces) for row in decoding.rows],
     }
 
@@ -75,7 +76,7 @@ def _finite(value: Any) -> Any:
 
 def _row(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> dict[str, Any]:
     return {
-        "layer": row.layer,
+        "layer": in_files(row.layer),
         "text": pieces.text(row.ids),
         "ids": row.ids,
         "tokens": pieces.of(row.ids),
@@ -215,10 +216,10 @@ def text_document(
     }
 
 
-def summary_numbers(summary: LayerSummary) -> dict[str, float]:
+def summary_numbers(summary: LayerSummary) -> dict[str, float | str]:
     """How one layer did over a text, by the names of files: shares, means, and what follows from them."""
     return {
-        "layer": summary.layer,
+        "layer": in_files(summary.layer),
         "agreeing_share": summary.agreeing_share,
         "correct_share": summary.correct_share,
         **{measure.mean_field: summary.means[measure.field] for measure in averaged()},
@@ -227,7 +228,7 @@ def summary_numbers(summary: LayerSummary) -> dict[str, float]:
     }
 
 
-def _passage(passage: Passage, layers: Sequence[int], pieces: Pieces) -> dict[str, Any]:
+def _passage(passage: Passage, layers: Sequence[Layer], pieces: Pieces) -> dict[str, Any]:
     return {
         "first": passage.first,
         "ids": passage.ids,
@@ -236,11 +237,11 @@ def _passage(passage: Passage, layers: Sequence[int], pieces: Pieces) -> dict[st
     }
 
 
-def _prediction_row(layer: int, passage: Passage, pieces: Pieces) -> dict[str, Any]:
+def _prediction_row(layer: Layer, passage: Passage, pieces: Pieces) -> dict[str, Any]:
     """A layer's predictions, null where a window begins. Each is a token on its own: they are no running text."""
     ids = passage.predictions(layer)
     return {
-        "layer": layer,
+        "layer": in_files(layer),
         "ids": ids,
         "tokens": [None if token is None else pieces.of([token])[0] for token in ids],
         "agrees": passage.agrees(layer),

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
 from layer_decoding.files.shading import SHADES, ShadedTable, shaded_tables
+from layer_decoding.layers import in_files
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
@@ -135,7 +136,7 @@ def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, Sh
     return {
         "last": decoding.layer_count,
         "context": decoding.context,
-        "layers": [row.layer for row in decoding.rows],
+        "layers": [in_files(row.layer) for row in decoding.rows],
         "names": list(names.values()),
         "tokens": [[place[token] for token in row.ids] for row in decoding.rows],
         "measures": {

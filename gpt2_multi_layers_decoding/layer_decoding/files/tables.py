@@ -23,7 +23,7 @@ def text_table(measures: TextMeasures) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(rows[0])
-    writer.writerows([number if math.isfinite(number) else None for number in row.values()] for row in rows)
+    writer.writerows([_finite(number) for number in row.values()] for row in rows)
     return text.getvalue()
 
 
@@ -62,5 +62,5 @@ def table_rows(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[Any]]:
             yield [row.layer, step + 1, token, text, agrees[step], *(_finite(column[step]) for column in measures)]
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _finite(value: float | str | None) -> float | str | None:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

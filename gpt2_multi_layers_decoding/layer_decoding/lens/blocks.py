@@ -4,7 +4,7 @@
 `hidden_states` is already normalised, and normalising it again moves its logits by up to 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import LayerDecodingError
+from layer_decoding.layers import Layer
 from layer_decoding.models.sizes import layer_count
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def find_blocks(model: "PreTrainedModel") -> Blocks:
 
 
 @contextmanager
-def block_outputs(blocks: Blocks, positions: int | slice = -1) -> Iterator[dict[int, torch.Tensor]]:
+def block_outputs(blocks: Blocks, positions: int | slice = -1) -> Iterator[dict[Layer, torch.Tensor]]:
     """While open, every forward pass leaves the last position of hidden_0 … hidden_L here: {k: [B, D]}.
 
     `positions` asks for others: slice(None) for all S of a pass, {k: [B, S, D]}.
@@ -68,7 +69,7 @@ def block_outputs(blocks: Blocks, positions: int | slice = -1) -> Iterator[dict[
     Raises:
         LayerDecodingError: in the pass, where a block's output is no hidden state, or there are several of it.
     """
-    outputs: dict[int, torch.Tensor] = {}
+    outputs: dict[Layer, torch.Tensor] = {}
 
     def forget(*_: object) -> None:
         outputs.clear()
@@ -115,7 +116,7 @@ def hidden_output(output: Any) -> torch.Tensor:
     return hidden
 
 
-def stacked(outputs: dict[int, torch.Tensor], layers: Sequence[int]) -> torch.Tensor:
+def stacked(outputs: Mapping[Layer, torch.Tensor], layers: Sequence[Layer]) -> torch.Tensor:
     """The outputs [B, D] of some layers as rows [R · B, D], on the device of the last one, where the head is."""
     device = outputs[max(outputs)].device
     return torch.cat([outputs[layer].to(device) for layer in layers])

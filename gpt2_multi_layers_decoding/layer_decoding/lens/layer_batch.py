@@ -4,26 +4,27 @@ Block k then works on the rows of the layers k … L only, so decoding L models 
 about half of L full ones. Two hooks on each block do it, whatever the block is made of.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import Blocks, hidden_input, hidden_output
 from layer_decoding.models.sizes import text_config
 
 
 @contextmanager
-def leaving_rows(blocks: Blocks, layers: list[int]) -> Iterator[dict[int, torch.Tensor]]:
+def leaving_rows(blocks: Blocks, layers: Sequence[Layer]) -> Iterator[dict[Layer, torch.Tensor]]:
     """While open, a forward pass takes a batch of one row a layer (ascending) and lets each leave after its block.
 
     Yields {layer: hidden [1, D]}, the last position of each row as its layer's block left it. The base model itself
     ends with as many rows as it began with, all of them the last layer's. Each block's cache holds the rows that
     reach it.
     """
-    left: dict[int, torch.Tensor] = {}
+    left: dict[Layer, torch.Tensor] = {}
     heads = _head_count(blocks)
     handles = []
     for layer, block in enumerate(blocks.modules, 1):
@@ -72,7 +73,7 @@ def _head_count(blocks: Blocks) -> int:
         return 0
 
 
-def _cut_inputs(rows: _Rows, left: dict[int, torch.Tensor]) -> Callable[..., Any]:
+def _cut_inputs(rows: _Rows, left: dict[Layer, torch.Tensor]) -> Callable[..., Any]:
     """A hook before a block: everything the block is given is cut to the rows that are still there."""
 
     def hook(_: torch.nn.Module, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -84,7 +85,7 @@ def _cut_inputs(rows: _Rows, left: dict[int, torch.Tensor]) -> Callable[..., Any
     return hook
 
 
-def _let_leave(layer: int, rows: _Rows, left: dict[int, torch.Tensor]) -> Callable[..., Any]:
+def _let_leave(layer: int, rows: _Rows, left: dict[Layer, torch.Tensor]) -> Callable[..., Any]:
     """A hook after a block: keep the layer's row, which is the first, and pass on the rest.
 
     The last row is passed on as a full batch, which is what the model expects where it ends.

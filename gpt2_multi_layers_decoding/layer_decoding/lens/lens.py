@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import LayerDecodingError
+from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
@@ -29,7 +30,7 @@ CHECKED_TOKENS = 8
 NOT_BY_LAYER = "{model} cannot be read layer by layer ({error}); use another model, such as mini."
 
 # From hidden states [R, D] of the layers [R] to hidden states [R, D] of the last layer; it leaves that one's alone.
-Translate = Callable[[torch.Tensor, Sequence[int]], torch.Tensor]
+Translate = Callable[[torch.Tensor, Sequence[Layer]], torch.Tensor]
 
 
 class HiddenStateSource:
@@ -64,7 +65,7 @@ class Lens:
         """L, the number of blocks."""
         return self.blocks.count
 
-    def logits(self, hidden: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         """Contiguous next-token logits float32 [R, V] of the outputs [R, D] of the blocks `layers` [R]."""
         if self.translate is not None:
             hidden = self.translate(hidden, layers)

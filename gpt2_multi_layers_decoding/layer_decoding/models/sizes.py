@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.layers import HalfStep, Layer
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def check_ids(model: "PreTrainedModel", ids: Sequence[int]) -> None:
         raise UsageError(f"Token id {unknown[0]} is not in the model's vocabulary of {vocabulary} tokens.")
 
 
-def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
+def select_layers(layers: Sequence[Layer] | None, layer_count: int) -> list[Layer]:
     """The rows to show: layers sorted, each once, the last always among them; None is all blocks.
 
     Raises:
@@ -116,6 +117,23 @@ def select_layers(layers: Sequence[int] | None, layer_count: int) -> list[int]:
             "(0 is the embeddings)."
         )
     return sorted({*layers, layer_count})
+
+
+def select_cuts(layers: Sequence[Layer] | None, layer_count: int) -> list[int]:
+    """The blocks after which to cut the model, as `select_layers`.
+
+    Raises:
+        UsageError: also a half step, inside a block.
+    """
+    selected = select_layers(layers, layer_count)
+    inside = [layer for layer in selected if isinstance(layer, HalfStep)]
+    if inside:
+        raise UsageError(
+            f"Layer {inside[0]} is inside a block, where the model cannot be cut off to write a text of its own; keep"
+            " to whole layers.",
+            settings=["layers", "sublayers"],
+        )
+    return [layer for layer in selected if not isinstance(layer, HalfStep)]
 
 
 _PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")

@@ -6,6 +6,8 @@ Rendering and JSON take these and the tokenizer; a stored result renders the sam
 from dataclasses import dataclass
 from typing import Literal
 
+from layer_decoding.layers import Layer
+
 Context = Literal["shared", "own"]
 
 
@@ -25,7 +27,7 @@ class LayerRow:
     asked for, or that own context cannot know, is None. `measures` tells what each is.
     """
 
-    layer: int
+    layer: Layer
     ids: tuple[int, ...]
     finished: bool
     logprob_nats: tuple[float, ...] | None = None
@@ -52,7 +54,7 @@ class LayerDecoding:
     prompt_ids: tuple[int, ...]
     max_new_tokens: int
     rows: tuple[LayerRow, ...]
-    settles_at: tuple[int, ...] | None  # [T]: layer from which on the choice stays; None in own context
+    settles_at: tuple[Layer, ...] | None  # [T]: layer from which on the choice stays; None in own context
     tracked_ids: tuple[int, ...] = ()
     text_ids: tuple[int, ...] = ()  # [T]; the last layer's own tokens where no text is given
 
@@ -90,7 +92,7 @@ class LayerDecoding:
 
 
 def partial_decoding(
-    context: Context, layer_count: int, prompt_ids: list[int], max_new_tokens: int, rows: dict[int, list[int]]
+    context: Context, layer_count: int, prompt_ids: list[int], max_new_tokens: int, rows: dict[Layer, list[int]]
 ) -> LayerDecoding:
     """A decoding under way, tokens only: {layer: ids so far}, as a view that grows shows it."""
     written = tuple(LayerRow(layer, tuple(ids), finished=False) for layer, ids in sorted(rows.items()))

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding
 
 
@@ -11,7 +12,7 @@ from layer_decoding.results.greedy import LayerDecoding
 class LayerSummary:
     """How one layer did over all scored tokens of a text: shares from 0 to 1, and means."""
 
-    layer: int
+    layer: Layer
     agreeing_share: float  # its top token is the last layer's
     correct_share: float  # its top token is the text's own
     means: Mapping[str, float]  # {field of a measure that averages: its mean}
@@ -43,11 +44,11 @@ class Passage:
     stretches: tuple[tuple[int, LayerDecoding], ...]
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers read, ascending, the last layer last; none where there is nothing to predict."""
         return tuple(row.layer for row in self.stretches[0][1].rows) if self.stretches else ()
 
-    def predictions(self, layer: int) -> list[int | None]:
+    def predictions(self, layer: Layer) -> list[int | None]:
         """A layer's token in the place of each: [ids], None where a window begins."""
         placed: list[int | None] = [None] * len(self.ids)
         for start, decoding in self.stretches:
@@ -55,7 +56,7 @@ class Passage:
             placed[start : start + len(row.ids)] = row.ids
         return placed
 
-    def agrees(self, layer: int) -> list[bool | None]:
+    def agrees(self, layer: Layer) -> list[bool | None]:
         """Whether each prediction is the last layer's."""
         finals = self.predictions(self.layers[-1] if self.layers else layer)
         return [
@@ -63,7 +64,7 @@ class Passage:
             for token, final in zip(self.predictions(layer), finals, strict=True)
         ]
 
-    def correct(self, layer: int) -> list[bool | None]:
+    def correct(self, layer: Layer) -> list[bool | None]:
         """Whether each prediction is the text's own token."""
         return [
             None if token is None else token == own

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from wcwidth import width
 
+from layer_decoding.layers import HalfStep, Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
@@ -28,7 +29,7 @@ def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, termin
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
     lines = [*prompt_lines(prompt, terminal), ""]
-    label_cells = width(f"Layer {decoding.layer_count}: ")  # a gap, for a row that begins without a space
+    label_cells = max(width(f"Layer {row.layer}: ") for row in decoding.rows)  # a gap, if a row begins without a space
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
@@ -81,8 +82,28 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
         [Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}.")],
         [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
     ]
-    if decoding.settles_at:
-        lines.append([Span(settling(decoding.settles_at, glyphs))])
+    return lines + half_step_notes(decoding) + settling_notes(decoding, glyphs)
+
+
+def half_step_notes(decoding: LayerDecoding) -> list[list[Span]]:
+    """What a half step is, where there are any."""
+    halves = [row.layer for row in decoding.rows if isinstance(row.layer, HalfStep)]
+    if not halves:
+        return []
+    return [[Span(f"{halves[0]} is inside block {halves[0].block}, after its attention and before its MLP.")]]
+
+
+def settling_notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
+    """Where the text settles; with every half step, also how often that is at an attention and at an MLP."""
+    if not decoding.settles_at:
+        return []
+    lines = [[Span(settling(decoding.settles_at, glyphs))]]
+    if sum(isinstance(row.layer, HalfStep) for row in decoding.rows) == decoding.layer_count:
+        attention = sum(isinstance(layer, HalfStep) for layer in decoding.settles_at)
+        mlp = len(decoding.settles_at) - attention
+        lines.append(
+            [Span(f"The last change was an attention's {glyphs.times}{attention}, an MLP's {glyphs.times}{mlp}.")]
+        )
     return lines
 
 
@@ -91,7 +112,7 @@ def whose_text(decoding: LayerDecoding) -> str:
     return f"layer {decoding.layer_count}'s text" if decoding.is_greedy else "the text"
 
 
-def settling(settles_at: Sequence[int], glyphs: Glyphs) -> str:
+def settling(settles_at: Sequence[Layer], glyphs: Glyphs) -> str:
     """For how many tokens each layer is the first from which on the choice no longer changes.
 
     >>> settling([12, 1, 12], Glyphs())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wcwidth import width
 
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import percent
 from layer_decoding.terminal.columns import Column, panels, prompt_lines, prose, table
@@ -31,7 +32,7 @@ class _Step:
 
 
 def render_steps(
-    decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, layers: Sequence[int] | None = None
+    decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, layers: Sequence[Layer] | None = None
 ) -> list[str]:
     """The prompt, the steps of the layers (None: of all), how likely the text is; a string a line.
 

@@ -17,7 +17,7 @@ from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.shades import CHANCE_ROLES, chance_legend, chance_level, chance_mark
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
 from layer_decoding.terminal.theme import CHOSEN, Terminal
-from layer_decoding.views.rows import compare, settling, whose_text
+from layer_decoding.views.rows import compare, half_step_notes, settling_notes, whose_text
 
 Place = Callable[[str, int], str]  # a text in so many cells
 _LABEL = "Layer"
@@ -49,7 +49,7 @@ def render_table(
     columns = _columns(decoding, pieces, terminal, measure)
     heads = 2 if _has_text_above(decoding, measure) else 1
     labels = [[Span(text)] for text in [_LABEL, ""][:heads]]
-    labels += [[Span(f"{row.layer:>{len(_LABEL)}}", "heading")] for row in decoding.rows]
+    labels += [[Span(f"{row.layer!s:>{len(_LABEL)}}", "heading")] for row in decoding.rows]
     lines = prompt_lines(prompt, terminal)
     for panel in even_panels(columns, None if terminal.width is None else terminal.width - len(_LABEL)):
         lines += ["", *table([Column(labels, gap=0), *panel], terminal, heads)]
@@ -133,6 +133,4 @@ def _notes(decoding: LayerDecoding, terminal: Terminal, measure: Measure | None)
         where = f"at that step of {whose_text(decoding)}"
         lines = [[Span(f"A cell is {cell} {where}; {CHOSEN} where {it} layer {last}'s.")]]
     lines.append(chance_legend(terminal))
-    if decoding.settles_at:
-        lines.append([Span(settling(decoding.settles_at, terminal.glyphs))])
-    return lines
+    return lines + half_step_notes(decoding) + settling_notes(decoding, terminal.glyphs)

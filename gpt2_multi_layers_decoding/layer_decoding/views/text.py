@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from wcwidth import width
 
+from layer_decoding.layers import Layer
 from layer_decoding.results.measures import averaged
 from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.columns import Column, panels, prose, table
@@ -19,7 +20,7 @@ _MOST_TOKEN = 16  # cells: a longer token is shortened where there is a width to
 
 
 def render_passage(
-    passage: Passage, layers: Sequence[int], token_count: int, pieces: Pieces, terminal: Terminal
+    passage: Passage, layers: Sequence[Layer], token_count: int, pieces: Pieces, terminal: Terminal
 ) -> list[str]:
     """A passage of a text of so many tokens, what the layers say in it, and how to read it; a string a line."""
     labels = _labels(["Text:", *(f"Layer {layer}:" for layer in layers)])
@@ -51,7 +52,7 @@ def render_summaries(measures: TextMeasures, terminal: Terminal) -> list[str]:
 
 
 def _token_columns(
-    passage: Passage, layers: Sequence[int], pieces: Pieces, terminal: Terminal, room: int | None
+    passage: Passage, layers: Sequence[Layer], pieces: Pieces, terminal: Terminal, room: int | None
 ) -> list[Column]:
     """A column a token: the text's own, and under it each layer's prediction."""
     most = None if room is None else max(1, min(_MOST_TOKEN, room - 1 - MARK_CELLS - len(CHOSEN)))
@@ -60,7 +61,9 @@ def _token_columns(
     return [Column(cells) for cells in zip(heads, *rows, strict=True)]
 
 
-def _row_cells(layer: int, passage: Passage, pieces: Pieces, terminal: Terminal, most: int | None) -> list[list[Span]]:
+def _row_cells(
+    layer: Layer, passage: Passage, pieces: Pieces, terminal: Terminal, most: int | None
+) -> list[list[Span]]:
     """One layer's predictions, nothing where there is none."""
     texts = iter(_texts([token for token in passage.predictions(layer) if token is not None], pieces, terminal, most))
     cells: list[list[Span]] = []
@@ -78,7 +81,7 @@ def _texts(ids: Sequence[int], pieces: Pieces, terminal: Terminal, most: int | N
     return texts if most is None else [shorten(text, most, terminal.glyphs.dots) for text in texts]
 
 
-def _passage_notes(passage: Passage, last: int) -> list[list[Span]]:
+def _passage_notes(passage: Passage, last: Layer) -> list[list[Span]]:
     """How to read the passage."""
     notes = [
         [Span("Under each token of the text stands what each layer, having read the text before it, predicted.")],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wcwidth import width
 
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import percent
 from layer_decoding.terminal.columns import Column, labelled, panels, prompt_lines, prose, table
@@ -27,7 +28,7 @@ class Tracked:
     """N tokens at one step, as R layers see them; `written` are the tokens between the prompt and the step."""
 
     written: tuple[int, ...]
-    layers: tuple[int, ...]  # [R]
+    layers: tuple[Layer, ...]  # [R]
     text_id: int  # the text's own
     is_chosen: bool  # whether the last layer says that one too
     ids: tuple[int, ...]  # [N]
@@ -143,7 +144,7 @@ def _curves(look: Tracked, pieces: Pieces, terminal: Terminal) -> list[_Curve]:
     return curves
 
 
-def axis(layers: Sequence[int]) -> str:
+def axis(layers: Sequence[Layer]) -> str:
     """The first and the last layer over the ends of their bars.
 
     >>> axis(range(1, 13))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.terminal.columns import prose
@@ -26,7 +27,7 @@ class View:
     measure: str | None = None
     step: int = 1
     track: Sequence[int] = ()
-    layers: Sequence[int] | None = ()  # of the steps: none named is the last one, None is all
+    layers: Sequence[Layer] | None = ()  # of the steps: none named is the last one, None is all
 
 
 def render_view(
