@@ -1,7 +1,7 @@
 """A reader who has seen enough closes the pipe; the files that were asked for are written all the same."""
 
 import io
-import sys
+from contextlib import redirect_stdout
 
 import pytest
 
@@ -29,22 +29,17 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-@pytest.fixture
-def closed(monkeypatch):
-    monkeypatch.setattr(sys, "stdout", Closed())
-
-
-@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("suffix", [".json", ".html", ".csv"])
 @pytest.mark.parametrize("script, options", SCRIPTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_closed_pipe_costs_no_file(script, options, suffix, tmp_path):
     target = tmp_path / f"saved{suffix}"
-    assert script.main([*options, "--model", "mini", "--quiet", "--save", str(target)]) == 0
+    with redirect_stdout(Closed()):
+        assert script.main([*options, "--model", "mini", "--quiet", "--save", str(target)]) == 0
     assert target.stat().st_size > 100
 
 
-@pytest.mark.usefixtures("closed")
 @pytest.mark.parametrize("script, options", SCRIPTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_nor_a_fault_where_nothing_is_to_be_saved(script, options, capsys):
-    assert script.main([*options, "--model", "mini"]) == 0
+    with redirect_stdout(Closed()):
+        assert script.main([*options, "--model", "mini"]) == 0
     assert "error" not in capsys.readouterr().err
