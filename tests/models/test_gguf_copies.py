@@ -1,4 +1,4 @@
-"""A GGUF file is converted once: what is read from the copy is the file's model, and a copy that is not whole is not."""
+"""A GGUF file is converted once: what is read from the copy is the file's model, and only a whole copy is read."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def settings_of(config):
 def test_a_copy_is_the_file_bit_by_bit(options, dtype, tmp_path, empty_cache):  # noqa: ARG001
     path = tmp_path / "tiny.gguf"
     gpt2_file(path, **options)
-    weights, config, tokenizer, model = parts_of(path)
+    weights, _, tokenizer, model = parts_of(path)
     loaded, kept = load_model(str(path), device="cpu", dtype=dtype), locating.locate(str(path), print)
     assert (isinstance(kept, ConvertedFile), kept.read_weights().dtype) == (True, weights.dtype)
     assert (kept.name, kept.revision, loaded.name) == (str(path), None, str(path))
@@ -217,8 +217,7 @@ def test_what_a_killed_process_left_is_taken_away(file):
     for started in (old, new):
         (started / "copy").mkdir(parents=True)
     os.utime(old, (0, 0))
-    (place / RECORD).unlink()
-    assert was_converted(load(file))
+    load(file)
     assert (old.exists(), new.exists()) == (False, True)  # another process may be at work in the new one
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RECORD = "copy.json"
 _VERSION = 1  # of what is written here; a copy of another one is made again
-_ABANDONED = 3600  # seconds after which what a killed process left half-written is taken away
+_ABANDONED = 3600  # seconds after which a copy that is not finished never will be: its process was killed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +69,7 @@ def converted(source: GgufFile, say: Callable[[str], None]) -> ConvertedFile | G
     source.check_is_there()
     try:
         folder = _folder_of(source.path)
+        _remove_abandoned(folder.parent)
         return _find(source, folder) or _make(source, folder, say)
     except LayerDecodingError:
         raise
@@ -87,6 +88,14 @@ def _folder_of(file: Path) -> Path:
 def _digest(file: Path) -> str:
     with file.open("rb") as content:
         return file_digest(content, "sha256").hexdigest()
+
+
+def _remove_abandoned(copies: Path) -> None:
+    """Take away what processes that were killed have begun among the copies."""
+    for started in copies.glob("*-*"):
+        with suppress(OSError):
+            if time.time() - started.stat().st_mtime > _ABANDONED:
+                shutil.rmtree(started, ignore_errors=True)
 
 
 # ---------------------------------------------------------------- found
@@ -123,7 +132,6 @@ def _make(source: GgufFile, folder: Path, say: Callable[[str], None]) -> Convert
     """Convert, beside the place where the copy belongs, so that a copy there is a whole one."""
     weights = source.read_weights()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(folder)
     size = 4 * weights.parameter_count
     _check_room(folder.parent, size)
     with TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as started:
@@ -139,14 +147,6 @@ def _make(source: GgufFile, folder: Path, say: Callable[[str], None]) -> Convert
     if copy is None:
         raise OSError(f"{folder} cannot be replaced")
     return copy
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Take away what processes that were killed have begun in the place of `folder`."""
-    for started in folder.parent.glob(f"{folder.name}-*"):
-        with suppress(OSError):
-            if time.time() - started.stat().st_mtime > _ABANDONED:
-                shutil.rmtree(started, ignore_errors=True)
 
 
 def _check_room(folder: Path, size: int) -> None:
