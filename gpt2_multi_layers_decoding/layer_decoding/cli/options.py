@@ -118,7 +118,7 @@ def add_model_name(group: "argparse._ArgumentGroup") -> None:
         "--model",
         default=os.environ.get(MODEL_VARIABLE) or None,
         metavar="NAME",
-        help="Hub name, folder, .gguf, or mini (gpt2, else mini)",
+        help="Hub name, folder, .gguf, smollm2, mini (gpt2, else mini)",
     )
 
 

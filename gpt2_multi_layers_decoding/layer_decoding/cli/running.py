@@ -99,6 +99,8 @@ def load(args: argparse.Namespace) -> "LoadedModel":
 
         aside = settings_set_aside(loaded.model)
     use_one_thread(loaded.model.num_parameters())
+    if args.debug:
+        notice(args, f"It was read from {loaded.path}.")
     if aside:
         settings = ", ".join(f"{name}={value}" for name, value in aside.items())
         notice(args, f"The model's own generation settings are set aside: {settings}.")

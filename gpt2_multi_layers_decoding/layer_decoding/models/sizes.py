@@ -179,6 +179,11 @@ def free_bytes(model: "PreTrainedModel") -> int | None:
         return int(torch.cuda.mem_get_info(device_of(model))[0])
     if device_of(model).type != "cpu":
         return None
+    return free_host_bytes()
+
+
+def free_host_bytes() -> int | None:
+    """The memory of the machine that this process may still take, as far as that can be asked."""
     return min((free for free in (_free_on_host(), *_free_in_groups()) if free is not None), default=None)
 
 

@@ -29,9 +29,17 @@ class GgufFile:
     name: str
     revision: ClassVar[None] = None
 
+    def check_is_there(self) -> None:
+        """Refuse a path that is no file."""
+        if not self.path.is_file():
+            raise LayerDecodingError(
+                f"There is no file {self.path}; check the path, or give a Hub name, or mini for the bundled model.",
+                settings=("model",),
+            )
+
     def read_weights(self) -> Weights:
-        """The weights, by the file's header; refused where it is not there, not whole, or cannot be read here."""
-        _check_is_there(self.path)
+        """The weights, by the file's header; refused where it is not whole, or cannot be read here."""
+        _check_packages(self.path)
         header = _header(self.path)
         _check_is_whole(self.path)
         end = max((header.data_start + info.offset + info.nbytes for info in header.tensors), default=0)
@@ -68,13 +76,24 @@ class GgufFile:
         device_map: str | dict[str, str | int] | None,
     ) -> "PreTrainedModel":
         """The model of `config` with every weight from the file, in `dtype`, placed by a device map if any."""
+        model, is_unscaled = self.build(weights, config, dtype, device_map)
+        if is_unscaled:
+            scale_frequencies(model, self.path)
+        return model
+
+    def build(
+        self,
+        weights: Weights,
+        config: "PreTrainedConfig",
+        dtype: str,
+        device_map: str | dict[str, str | int] | None,
+    ) -> "tuple[PreTrainedModel, bool]":
+        """What `read_model` returns, and whether factors for its rotary positions are in the file, still to apply."""
         dropped: list[str] = []
         with converting(dropped):
             model = build(self.path, weights, config, dtype, device_map, **self._options)
-        if FREQUENCIES in dropped:
-            scale_frequencies(model, self.path)
         refuse_left_over([name for name in dropped if name != FREQUENCIES], weights, self.path)
-        return model
+        return model, FREQUENCIES in dropped
 
     @property
     def _options(self) -> dict[str, str]:
@@ -82,12 +101,7 @@ class GgufFile:
         return {"gguf_file": self.path.name}
 
 
-def _check_is_there(file: Path) -> None:
-    if not file.is_file():
-        raise LayerDecodingError(
-            f"There is no file {file}; check the path, or give a Hub name, or mini for the bundled model.",
-            settings=("model",),
-        )
+def _check_packages(file: Path) -> None:
     missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise LayerDecodingError(
