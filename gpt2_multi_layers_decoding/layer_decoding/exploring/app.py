@@ -35,9 +35,16 @@ class Lines(Widget):
 
     DEFAULT_CSS = "Lines { width: 1fr; height: 1fr; }"
 
+    class Resized(Message):
+        """There is another size to draw for."""
+
     def __init__(self) -> None:
         super().__init__()
         self.strips: list[Strip] = []
+
+    def on_resize(self) -> None:
+        """Say so."""
+        self.post_message(self.Resized())
 
     def show(self, lines: list[str]) -> None:
         """Take the place of what was shown."""
@@ -57,7 +64,7 @@ class Told(Message):
         self.line = line
 
 
-class Ready(Message):
+class Loaded(Message):
     """The model is loaded."""
 
     def __init__(self, player: Player, board: Board) -> None:
@@ -112,7 +119,7 @@ class ExplorerApp(App[None]):
         """Load the model, then perform tasks, one after the other."""
         try:
             player = self.get_ready(lambda line: self._post(Told(line)))
-            self._post(Ready(player, player.board()))
+            self._post(Loaded(player, player.board()))
         except BaseException as error:
             self._post(Done(error))
             return
@@ -148,7 +155,7 @@ class ExplorerApp(App[None]):
         self.told.append(message.line)
         self._draw()
 
-    def on_ready(self, message: Ready) -> None:
+    def on_loaded(self, message: Loaded) -> None:
         """Show the board."""
         self.player, self.board = message.player, message.board
         self.frame = Frame(self.player.pieces, self.terminal)
@@ -209,7 +216,7 @@ class ExplorerApp(App[None]):
         """The wheel moves over the layers."""
         self._wheel("down")
 
-    def on_resize(self) -> None:
+    def on_lines_resized(self) -> None:
         """Draw for the new size."""
         self._draw()
 
@@ -220,6 +227,11 @@ class ExplorerApp(App[None]):
 
     def action_leave(self) -> None:
         """Leave, whatever is being typed."""
+        self.exit()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Leave with it, for whoever started the app to say: Textual would print a traceback."""
+        self.failure = error
         self.exit()
 
     # ------------------------------------------------------------ the board
@@ -256,10 +268,11 @@ class ExplorerApp(App[None]):
         """Show everything as it is now."""
         if not self.is_running or not self.screen_stack:
             return
-        width, height = min(self.size.width, self.most_cells or self.size.width), self.size.height
+        shown_on = self.query_one(Lines)
+        width, height = min(shown_on.size.width, self.most_cells or shown_on.size.width), shown_on.size.height
         if self.frame is None or self.board is None:
             lines = [shown(line, self.terminal)[:width] for line in self.told][-height:]
         else:
             busy = "Working; Escape stops it." if self.is_slow else ""
             lines = self.frame.lines(self.board, width, height, busy)
-        self.query_one(Lines).show(lines)
+        shown_on.show(lines)

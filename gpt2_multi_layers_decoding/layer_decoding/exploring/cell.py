@@ -6,22 +6,23 @@ from layer_decoding.exploring.board import Board
 from layer_decoding.results.measures import MEASURES, long_percent
 from layer_decoding.terminal.columns import Line
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
-from layer_decoding.terminal.spans import Span, pad, shorten, wrap
+from layer_decoding.terminal.spans import Span, flush_right, pad, shorten, wrap
 from layer_decoding.terminal.theme import CHOSEN, Terminal
 from layer_decoding.views.distribution import bar
 
-LEAST_CELLS = 28
+LEAST_CELLS = 31  # of the longest label with its number
+_LEAST_CANDIDATES = 3
 _MOST_TOKEN = 14
 _CHANCE = 7  # cells of a percentage with the gap before it
 
 
-def cell_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> list[Line]:
-    """All there is to say of a cell, in so many cells of the screen."""
-    return [
-        *candidate_lines(board, pieces, terminal, cells),
-        [],
-        *number_lines(board, pieces, terminal, cells),
-    ]
+def cell_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int, height: int | None = None) -> list[Line]:
+    """All there is to say of a cell, in so many cells and lines of the screen; the last candidates go first."""
+    candidates = candidate_lines(board, pieces, terminal, cells)
+    numbers = number_lines(board, cells)
+    if height is None or len(candidates) + 1 + len(numbers) <= height:
+        return [*candidates, [], *numbers]
+    return [*candidates[: max(_LEAST_CANDIDATES + 1, height - len(numbers))], *numbers]
 
 
 def candidate_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> list[Line]:
@@ -42,27 +43,27 @@ def candidate_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int
     return lines
 
 
-def number_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> list[Line]:
-    """The layer's measures, where the step settles, the lens, and what else is known of the place."""
+def number_lines(board: Board, cells: int) -> list[Line]:
+    """The layer's measures, where the step settles, the lens, and how likely the text is up to there."""
     step, last = board.texts.branch.steps[board.step - 1], board.texts.branch.steps[0].layer_count
     says = [
         (measure.label.format(last=f"layer {last}"), measure.long(measure.values(board.cell)[0]))
         for measure in MEASURES
         if measure.is_in(step) and (measure.field != "surprise_bits" or board.step < board.texts.branch.open_step)
     ]
-    says.append(("settles at layer", str((step.settles_at or ("",))[0])))
-    says.append(("lens", board.lens))
+    says.append((f"{board.lens} lens, settles at", str((step.settles_at or ("",))[0])))
     if board.layer == last:
         says.append(("text before, nats", f"{board.texts.branch.sums_nats[board.step - 1]:.2f}"))
-    most = max(len(label) for label, _ in says)
-    lines: list[Line] = [[Span(pad(label, most + 1)), Span(number, "heading")] for label, number in says]
-    return [*lines, *_own_lines(board, pieces, terminal, cells)]
+    return [
+        [Span(label), Span(flush_right(number, max(len(number) + 1, cells - width(label))), "heading")]
+        for label, number in says
+    ]
 
 
-def _own_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> list[Line]:
+def own_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> list[Line]:
     """What the model cut off after a layer would write, once it has been asked for."""
     if board.own is None:
         return []
     heading = Span(f"Layer {board.own.layer}'s own text from step {board.own.step}:", "heading")
     text = Span(shown("".join(pieces.of(board.own.ids)), terminal))
-    return [[], *wrap([heading, text], cells)]
+    return list(wrap([heading, text], cells))

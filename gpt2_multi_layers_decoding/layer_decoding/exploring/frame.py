@@ -6,7 +6,7 @@ from itertools import zip_longest
 
 from layer_decoding.exploring.board import QUESTIONS, Board
 from layer_decoding.exploring.branches import branch_lines, compared_lines, text_lines
-from layer_decoding.exploring.cell import LEAST_CELLS, candidate_lines, cell_lines, number_lines
+from layer_decoding.exploring.cell import LEAST_CELLS, candidate_lines, cell_lines, number_lines, own_lines
 from layer_decoding.exploring.keys import MEANINGS
 from layer_decoding.terminal.columns import Column, Line, fitted, heading, painted, side_by_side
 from layer_decoding.terminal.pieces import Pieces, shown
@@ -20,8 +20,10 @@ _HEADS = 2  # lines over the cells: the number of the step, and the text's token
 _LABEL = "Layer "
 _GAP = 2  # cells between the board and the cell beside it
 _BESIDE = 72  # cells of a screen on which the cell has room beside the board
+_MOST_OWN = 3  # lines of a layer's own text
 _LEAST_BELOW = 4  # lines of the cell under the board
-_FOOTER = "space write  enter take  1-9 candidate  backspace back  t type  [ ] branch  m measure  ? keys  q leave"
+_ALWAYS = ("? keys", "q leave")
+_KEYS = ("space write", "enter take", "1-9 candidate", "backspace back", "[ ] branch", "m measure", "t type", "g line")
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Frame:
             return [painted(line, self.terminal) for line in wrap([Span(shown(said, self.terminal))], width)][:height]
         text = text_lines(board, self.pieces, self.terminal, width, 2 if height < 30 else 5)
         below = branch_lines(board, self.pieces, self.terminal, width, 3 if height < 30 else 8)
-        below = [*below, *self._said(board, width, busy), [Span(_FOOTER, "note")]]
+        below += own_lines(board, self.pieces, self.terminal, width)[:_MOST_OWN]
+        below = [*below, *self._said(board, width, busy), [Span(_footer(width), "note")]]
         room = height - len(text) - len(below) - 1
         middle = self._middle(board, width, room, len(text) + 1)[:room]
         lines = [*text, [], *middle, *([[]] * (room - len(middle))), *below]
@@ -78,7 +81,7 @@ class Frame:
             return self._over_cell(board, width, height, top)
         cells = max(LEAST_CELLS, min(width // 3, 48))
         left = self._board(board, width - cells - _GAP, height, top)
-        right = cell_lines(board, self.pieces, self.terminal, cells)
+        right = cell_lines(board, self.pieces, self.terminal, cells, height)
         return [
             [*fitted(line, width - cells, self.terminal), *beside]
             for line, beside in zip_longest(left, right, fillvalue=_NOTHING)
@@ -89,7 +92,7 @@ class Frame:
         rows = min(len(board.layers), height - _HEADS - 1 - _LEAST_BELOW)
         half = width // 2
         left = candidate_lines(board, self.pieces, self.terminal, half - 1)
-        right = number_lines(board, self.pieces, self.terminal, width - half)
+        right = number_lines(board, width - half)
         cell = [[*fitted(a, half, self.terminal), *b] for a, b in zip_longest(left, right, fillvalue=_NOTHING)]
         return [*self._board(board, width, rows + _HEADS, top), [], *cell]
 
@@ -136,6 +139,15 @@ class Frame:
             here = board.row - rows.start
             shown_cells[here] = [replace(span, role="cursor") for span in shown_cells[here]]
         return replace(whole, cells=[number, over, *shown_cells])
+
+
+def _footer(cells: int) -> str:
+    """As many keys as fit, and always where the others are said and how to leave."""
+    named: list[str] = []
+    for keys in _KEYS:
+        if len("  ".join([*named, keys, *_ALWAYS])) <= cells:
+            named.append(keys)
+    return "  ".join([*named, *_ALWAYS])
 
 
 def window(width: Callable[[int], int], first: int, cursor: int, last: int, room: int) -> range:

@@ -2,7 +2,7 @@
 
 from layer_decoding.exploring.board import Board
 from layer_decoding.exploring.branches import branch_lines, compared_lines
-from layer_decoding.exploring.cell import cell_lines
+from layer_decoding.exploring.cell import cell_lines, own_lines
 from layer_decoding.exploring.player import Player
 from layer_decoding.terminal.columns import Line, labelled, painted, prompt_lines
 from layer_decoding.terminal.pieces import shown
@@ -29,6 +29,7 @@ def board_lines(player: Player, board: Board, terminal: Terminal) -> list[str]:
     if board.comparing:
         parts.append(compared_lines(board, pieces, terminal, cells))
     parts.append(cell_lines(board, pieces, terminal, min(_CELLS, cells)))
+    parts.append(own_lines(board, pieces, terminal, cells))
     for part in parts:
         lines += ["", *(painted(line, terminal) for line in part)] if part else []
     return lines
