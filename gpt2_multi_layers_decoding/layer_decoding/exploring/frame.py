@@ -21,7 +21,9 @@ _LABEL = "Layer "
 _GAP = 2  # cells between the board and the cell beside it
 _BESIDE = 72  # cells of a screen on which the cell has room beside the board
 _MOST_OWN = 3  # lines of a layer's own text
-_LEAST_BELOW = 4  # lines of the cell under the board
+_LEAST_MIDDLE = 6  # lines of the board, and of the cell under it
+_LEAST_ROWS = 3
+_LEAST_BELOW = 4  # lines of the cell under the board, where there is room
 _ALWAYS = ("? keys", "q leave")
 _KEYS = ("space write", "enter take", "1-9 candidate", "backspace back", "[ ] branch", "m measure", "t type", "g line")
 
@@ -43,14 +45,10 @@ class Frame:
         if width < LEAST_WIDTH or height < LEAST_HEIGHT:
             said = f"The screen has {width} × {height} cells; make it at least {LEAST_WIDTH} × {LEAST_HEIGHT}."
             return [painted(line, self.terminal) for line in wrap([Span(shown(said, self.terminal))], width)][:height]
-        text = text_lines(board, self.pieces, self.terminal, width, 2 if height < 30 else 5)
-        below = branch_lines(board, self.pieces, self.terminal, width, 3 if height < 30 else 8)
-        below += own_lines(board, self.pieces, self.terminal, width)[:_MOST_OWN]
-        below = [*below, *self._said(board, width, busy), [Span(_footer(width), "note")]]
-        room = height - len(text) - len(below) - 1
-        middle = self._middle(board, width, room, len(text) + 1)[:room]
-        lines = [*text, [], *middle, *([[]] * (room - len(middle))), *below]
-        return [painted(fitted(line, width, self.terminal), self.terminal) for line in lines]
+        lines = _help_lines() if board.helping else self._whole(board, width, height - 1, busy)
+        footer: Line = [Span("any key goes back" if board.helping else _footer(width), "note")]
+        whole = [*lines[: height - 1], *([_NOTHING] * (height - 1 - len(lines))), footer]
+        return [painted(fitted(line, width, self.terminal), self.terminal) for line in whole]
 
     def cell_at(self, x: int, y: int, board: Board) -> tuple[int, int] | None:
         """The row and the step of the cell that is drawn at a place of the screen."""
@@ -60,21 +58,31 @@ class Frame:
 
     # ------------------------------------------------------------ its parts
 
-    def _said(self, board: Board, width: int, busy: str) -> list[Line]:
-        """What is asked, done or to be told: a line, or as many as a sentence takes, up to four."""
+    def _whole(self, board: Board, width: int, height: int, busy: str) -> list[Line]:
+        """All but the footer: what stands under the board gives way to it on a low screen."""
+        pieces, terminal, size = self.pieces, self.terminal, 0 if height < 16 else 1 if height < 30 else 2
+        text = text_lines(board, pieces, terminal, width, (1, 2, 5)[size])
+        said = self._said(board, width, busy, (2, 4, 4)[size])
+        below = branch_lines(board, pieces, terminal, width, (1, 3, 8)[size])
+        below += own_lines(board, pieces, terminal, width)[:_MOST_OWN]
+        above = len(text) + 1
+        below = [*below[: max(0, height - above - _LEAST_MIDDLE - len(said))], *said]
+        room = height - above - len(below)
+        middle = self._middle(board, width, room, above)[:room]
+        return [*text, [], *middle, *([[]] * (room - len(middle))), *below]
+
+    def _said(self, board: Board, width: int, busy: str, most: int) -> list[Line]:
+        """What is asked, done or to be told: a line, or as many as a sentence takes."""
         if board.asked is not None:
             question = f"{QUESTIONS[board.asked]}: "
             typed = shorten_left(
                 shown(board.typed, self.terminal), width - len(question) - 1, self.terminal.glyphs.dots
             )
             return [[Span(question, "heading"), Span(typed), Span("_", "cursor")]]
-        return list(wrap([Span(shown(board.message or busy, self.terminal))], width)[:4])
+        return list(wrap([Span(shown(board.message or busy, self.terminal))], width)[:most])
 
     def _middle(self, board: Board, width: int, height: int, top: int) -> list[Line]:
-        """The board and its cell; in their place the keys, or two branches."""
-        if board.helping:
-            cells = max(len(keys) for keys, _ in MEANINGS)
-            return [[Span(pad(keys, cells + _GAP), "heading"), Span(meaning)] for keys, meaning in MEANINGS]
+        """The board and its cell; in their place two branches."""
         if board.comparing:
             return compared_lines(board, self.pieces, self.terminal, width)
         if width < _BESIDE:
@@ -89,12 +97,13 @@ class Frame:
 
     def _over_cell(self, board: Board, width: int, height: int, top: int) -> list[Line]:
         """The board, and under it the cell, its candidates beside its numbers."""
-        rows = min(len(board.layers), height - _HEADS - 1 - _LEAST_BELOW)
+        rows = min(len(board.layers), max(_LEAST_ROWS, height - _HEADS - 1 - _LEAST_BELOW))
+        gap = [_NOTHING] if height > rows + _HEADS + 2 else []
         half = width // 2
         left = candidate_lines(board, self.pieces, self.terminal, half - 1)
         right = number_lines(board, width - half)
         cell = [[*fitted(a, half, self.terminal), *b] for a, b in zip_longest(left, right, fillvalue=_NOTHING)]
-        return [*self._board(board, width, rows + _HEADS, top), [], *cell]
+        return [*self._board(board, width, rows + _HEADS, top), *gap, *cell]
 
     def _board(self, board: Board, width: int, height: int, top: int) -> list[Line]:
         """As many layers and steps as fit, the cursor's among them."""
@@ -139,6 +148,12 @@ class Frame:
             here = board.row - rows.start
             shown_cells[here] = [replace(span, role="cursor") for span in shown_cells[here]]
         return replace(whole, cells=[number, over, *shown_cells])
+
+
+def _help_lines() -> list[Line]:
+    """The keys and what they do."""
+    cells = max(len(keys) for keys, _ in MEANINGS)
+    return [[Span(pad(keys, cells + _GAP), "heading"), Span(meaning)] for keys, meaning in MEANINGS]
 
 
 def _footer(cells: int) -> str:

@@ -24,6 +24,7 @@ MEANINGS = (
     ("s", "save as .html, .csv or .json"),
     ("c", "copy the command that prints this"),
     ("escape", "stop what runs; close what is open"),
+    ("?", "these keys"),
     ("q", "leave"),
 )
 MOVES = {
