@@ -1,9 +1,12 @@
-"""Boards without a model: branches made up out of dice."""
+"""Boards to test: without a model, of branches made up out of dice; and with one."""
 
 from dataclasses import replace
 
+from layer_decoding.decoding.explorer import Explorer
 from layer_decoding.exploring.board import Board
+from layer_decoding.exploring.player import Player
 from layer_decoding.exploring.texts import Branch, Texts
+from layer_decoding.models.prompts import encode_prompt
 from layer_decoding.results.greedy import LayerDecoding
 from pages import made_up
 
@@ -30,3 +33,12 @@ def branch_of(*ids, **options):
 def board_of(*texts, prompt="Once", **options):
     """A board of branches, the first looked at, the cursor on the last layer at the first step."""
     return Board(Texts(tuple(branch_of(*ids, **options) for ids in texts)), prompt)
+
+
+def player_of(loaded, prompt="Ab ", tokens=6, **options):
+    """Someone to perform what a board asks for, with a model; `options` are those of the explorer."""
+
+    def begin(text):
+        return text, Explorer(loaded.model, encode_prompt(loaded.tokenizer, text), **options)
+
+    return Player(loaded, begin, prompt, tokens, ("--model", "tiny"))
