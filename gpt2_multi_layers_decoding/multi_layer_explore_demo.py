@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from layer_decoding.cli.input import read_prompt
+from layer_decoding.cli.input import DEFAULT_PROMPT, read_prompt
 from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options
 from layer_decoding.cli.running import encoded, load, notice, prompt_of, run
 from layer_decoding.errors import LayerDecodingError, UsageError
