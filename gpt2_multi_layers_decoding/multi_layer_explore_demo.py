@@ -12,6 +12,8 @@ Needs the package textual; --script plays keys without a screen and without it.
     python multi_layer_explore_demo.py --script "g" --json > board.json
 """
 
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
 import os
 import sys
 from argparse import Namespace
@@ -19,7 +21,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 
-from layer_decoding.cli.input import DEFAULT_PROMPT, read_prompt
+from layer_decoding.cli.input import read_prompt
 from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options
 from layer_decoding.cli.running import encoded, load, notice, prompt_of, run
 from layer_decoding.errors import LayerDecodingError, UsageError
@@ -62,7 +64,7 @@ def show(args: Namespace) -> None:
     from layer_decoding.exploring.app import ExplorerApp
 
     app = ExplorerApp(partial(ready, args, prompt), full_screen_of(sys.stdout, args.color), args.width)
-    app.run(mouse=True)
+    app.run()
     if app.player is not None and app.board is not None:
         terminal = terminal_of(sys.stdout, args.color, args.width)
         print("\n".join(farewell_lines(app.player, app.board, terminal)), flush=True)
@@ -131,4 +133,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

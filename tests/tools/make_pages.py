@@ -96,13 +96,14 @@ def screen_of(command: str) -> list[str]:
     """The coloured lines of the explorer's screen after the keys of its command."""
     sys.path.append(str(SOURCE))
     import multi_layer_explore_demo as demo
+    from layer_decoding.cli.input import DEFAULT_PROMPT
     from layer_decoding.exploring.frame import Frame
     from layer_decoding.exploring.keys import read_script
     from layer_decoding.exploring.player import play
     from layer_decoding.terminal.theme import COLOUR, Terminal
 
     args = demo.build_parser().parse_args(words_of(command)[1:])
-    player = demo.ready(args, demo.read_prompt(args.prompt or demo.DEFAULT_PROMPT), lambda _: None)
+    player = demo.ready(args, args.prompt or DEFAULT_PROMPT, lambda _: None)
     board = player.board()
     play(player, board, read_script(args.script), lambda _: None)
     board.message = ""

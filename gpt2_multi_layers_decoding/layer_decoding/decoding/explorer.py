@@ -7,7 +7,7 @@ So going back, changing to another branch or taking a token again computes nothi
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from os.path import commonprefix
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +19,7 @@ from layer_decoding.errors import UsageError
 from layer_decoding.lens.blocks import block_outputs, stacked
 from layer_decoding.lens.cache import check_copyable, copied_up_to, new_cache, read_on
 from layer_decoding.lens.lens import Lens, Translate, find_lens
-from layer_decoding.lens.measures import measure
+from layer_decoding.lens.measures import measure, top_tokens
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids
@@ -157,7 +157,7 @@ class Explorer:
         rows = logits[[self.decoded.index(layer) for layer in self.shown]]
         numbers = measure(rows, fields(shared=True), candidates=self.candidates, text_id=token)
         step = Steps("shared", self.shown, self.decoded, ends=frozenset())
-        step.add(logits.argmax(1).tolist(), numbers)
+        step.add(top_tokens(logits).tolist(), numbers)
         text = () if token is None else (token,)
         return LayerDecoding("shared", lens.layer_count, (), 1, step.rows(), step.settles_at(), (), text)
 
@@ -179,7 +179,7 @@ class Explorer:
         if text in self.caches:
             return self.caches.pop(text)
         nearest = self._nearest(text)
-        shared = 0 if nearest is None else len(commonprefix([nearest, text]))
+        shared = 0 if nearest is None else _shared(nearest, text)
         copied = None if nearest is None else copied_up_to(self.caches[nearest], len(self.prompt) + shared)
         if copied is None:
             copied, shared = new_cache(self.model), 0
@@ -191,7 +191,7 @@ class Explorer:
 
     def _nearest(self, text: tuple[int, ...]) -> tuple[int, ...] | None:
         """Which cache shares most with a text, and holds the least besides; None where a read that failed took all."""
-        return max(self.caches, key=lambda holds: (len(commonprefix([holds, text])), -len(holds)), default=None)
+        return max(self.caches, key=lambda holds: (_shared(holds, text), -len(holds)), default=None)
 
     def _row(self, ids: Sequence[int]) -> torch.Tensor:
         return torch.tensor([list(ids)], device=device_of(self.model))
@@ -208,3 +208,8 @@ class Explorer:
         if written:
             self.check_room(written[:-1])
             check_ids(self.model, written)
+
+
+def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many tokens two texts begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

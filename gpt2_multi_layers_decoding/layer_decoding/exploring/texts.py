@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from layer_decoding.results.greedy import LayerDecoding, common_prefix
+from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.terminal.alignment import common_prefix
 
 
 @dataclass(frozen=True)
