@@ -34,7 +34,7 @@ from layer_decoding.terminal.theme import full_screen_of, terminal_of
 PURPOSE = "Walk over the layers and tokens of a text, and take another word."
 EXAMPLES = """
 python multi_layer_explore_demo.py
-python multi_layer_explore_demo.py "The capital of France is" --model gpt2-medium
+python multi_layer_explore_demo.py "The capital of France is" --model gpt2
 python multi_layer_explore_demo.py --script "space space up enter"
 python multi_layer_explore_demo.py --script "g" --json > board.json
 """
