@@ -22,13 +22,14 @@ from functools import partial
 from importlib.util import find_spec
 
 from layer_decoding.cli.input import read_prompt
-from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options
+from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options, rows_asked
 from layer_decoding.cli.running import encoded, load, notice, prompt_of, run
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.exploring.keys import read_script
 from layer_decoding.exploring.player import Player, play
 from layer_decoding.exploring.printed import board_lines, farewell_lines
 from layer_decoding.files.documents import to_json
+from layer_decoding.models.sizes import layer_count
 from layer_decoding.terminal.theme import full_screen_of, terminal_of
 
 PURPOSE = "Walk over the layers and tokens of a text, and take another word."
@@ -90,15 +91,15 @@ def ready(args: Namespace, prompt: str, tell: Callable[[str], None]) -> Player:
     from layer_decoding.decoding.explorer import Explorer
 
     def begin(another: str) -> tuple[str, Explorer]:
-        text, ids = encoded(args, loaded, another)
-        return text, Explorer(loaded.model, ids, layers=args.layers or None)
+        text, ids = encoded(args, loaded, another, tell)
+        return text, Explorer(loaded.model, ids, layers=rows_asked(args, layer_count(loaded.model)) or None)
 
     return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args))
 
 
 def model_options(args: Namespace) -> tuple[str, ...]:
     """What of the command line decides the numbers, to be typed again."""
-    words = ["--chat"] * args.chat
+    words = ["--chat"] * args.chat + ["--truncate-prompt"] * args.truncate_prompt + ["--sublayers"] * args.sublayers
     for name in ("model", "device", "device_map", "dtype"):
         if getattr(args, name) not in (None, "auto") or (name == "device_map" and args.device_map):
             words += [f"--{name.replace('_', '-')}", getattr(args, name)]

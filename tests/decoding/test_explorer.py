@@ -10,6 +10,7 @@ from layer_decoding import decode_layers, read_layers
 from layer_decoding.decoding import explorer as module
 from layer_decoding.decoding.explorer import CANDIDATES, Explorer
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import HalfStep
 from layer_decoding.results.greedy import joined, with_fewer_candidates
 
 PROMPT = [5, 17, 3]
@@ -135,6 +136,15 @@ def test_a_layers_own_text_is_that_of_own_context(tiny):
     for row in own.rows:
         assert explorer.own_text((9,), row.layer, 5) == row.ids
     explorer.steps((9, 1, 2))  # nothing is left on the blocks that the two share
+
+
+def test_half_steps_are_rows_too_but_write_no_text(tiny):
+    layers = [1, HalfStep(3)]
+    explorer = Explorer(tiny, PROMPT, layers=layers)
+    ours = joined(explorer.steps((1, 2, 3)), PROMPT, 3)
+    assert_near(ours, read_layers(tiny, [*PROMPT, 1, 2, 3], range(3, 6), layers=layers, candidates=CANDIDATES))
+    with pytest.raises(UsageError, match="Layer 3a is inside a block"):
+        explorer.own_text((1,), HalfStep(3), 5)
 
 
 def test_the_context_fills_up(tiny):

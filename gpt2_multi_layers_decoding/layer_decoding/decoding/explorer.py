@@ -16,14 +16,15 @@ from layer_decoding.decoding.contexts import prefill
 from layer_decoding.decoding.greedy import decode_layers
 from layer_decoding.decoding.steps import Steps
 from layer_decoding.errors import UsageError
-from layer_decoding.lens.blocks import block_outputs, stacked
+from layer_decoding.layers import Layer
+from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import check_copyable, copied_up_to, new_cache, read_on
 from layer_decoding.lens.lens import Lens, Translate, find_lens
 from layer_decoding.lens.measures import measure, top_tokens
-from layer_decoding.lens.truncation import truncate
+from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids
-from layer_decoding.models.sizes import check_ids, check_lengths, context_length, select_layers
+from layer_decoding.models.sizes import check_ids, check_lengths, check_switches, context_length, select_layers
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import fields
 
@@ -61,7 +62,7 @@ class Explorer:
         model: "PreTrainedModel",
         prompt_ids: Sequence[int],
         *,
-        layers: Sequence[int] | None = None,
+        layers: Sequence[Layer] | None = None,
         candidates: int = CANDIDATES,
         lenses: Mapping[str, Translate | None] = PLAIN,
     ) -> None:
@@ -75,7 +76,7 @@ class Explorer:
         self.ends = frozenset(end_ids(model))
         self.context = context_length(model)
         self._check_prompt()
-        with torch.inference_mode(), block_outputs(self.lens.blocks) as outputs:
+        with torch.inference_mode(), layer_outputs(self.lens.blocks, self.decoded) as outputs:
             cache, hidden = prefill(self.lens, self.prompt, outputs)
             self.root = _Node(stacked(hidden, self.decoded))
         self.caches: dict[tuple[int, ...], DynamicCache] = {(): cache}  # by what is written of the text that each holds
@@ -100,28 +101,29 @@ class Explorer:
         return tuple(steps)
 
     def own_text(
-        self, written: Sequence[int], layer: int, count: int, on_step: Callable[[int], None] = lambda _: None
+        self, written: Sequence[int], layer: Layer, count: int, on_step: Callable[[int], None] = lambda _: None
     ) -> tuple[int, ...]:
         """The greedy text, at most `count` tokens, of the model cut off after a block, from here on.
 
         `on_step` is called with the number of each token; what it raises ends the writing.
 
         Raises:
-            UsageError: the context is full.
+            UsageError: the context is full, or the layer is inside a block.
             LayerDecodingError: the model cannot be cut off there.
         """
         self.check_room(written)
         ids = [*self.prompt, *written]
         room = count if self.context is None else min(count, self.context - len(ids))
         decoding = decode_layers(
-            truncate(self.model, layer),
+            self.model,
             ids,
             room,
+            context="own",
             layers=[layer],
             measures=False,
             on_step=lambda step, _: on_step(step),
         )
-        return decoding.final_row.ids
+        return decoding.rows[0].ids
 
     def keep(self, texts: Iterable[Sequence[int]]) -> None:
         """Forget the caches from which none of these texts would be read on."""
@@ -164,7 +166,7 @@ class Explorer:
     def _read(self, before: tuple[int, ...], token: int) -> _Node:
         """Read one token after a text, from the cache nearest to it."""
         cache = self._cache_of(before)
-        with block_outputs(self.lens.blocks) as outputs:
+        with layer_outputs(self.lens.blocks, self.decoded) as outputs:
             read_on(self.lens.blocks.base, self._row([token]), cache)
             hidden = stacked(outputs, self.decoded)
         self.caches[*before, token] = cache
@@ -207,6 +209,7 @@ class Explorer:
     def _check_written(self, written: Sequence[int]) -> None:
         if written:
             self.check_room(written[:-1])
+            check_switches(self.model, len(self.prompt), len(written) + 1)  # the last one written is read too
             check_ids(self.model, written)
 
 

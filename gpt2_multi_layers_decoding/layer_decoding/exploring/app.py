@@ -153,6 +153,8 @@ class ExplorerApp(App[None]):
     def on_told(self, message: Told) -> None:
         """Say it."""
         self.told.append(message.line)
+        if self.board is not None:
+            self.board.message = message.line
         self._draw()
 
     def on_loaded(self, message: Loaded) -> None:

@@ -27,6 +27,7 @@ from layer_decoding.exploring.tasks import (
     WriteOwn,
 )
 from layer_decoding.exploring.texts import Texts
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerRow
 from layer_decoding.results.measures import MEASURES, Measure
 
@@ -61,12 +62,12 @@ class Board:
         self.row %= len(self.layers)
 
     @property
-    def layers(self) -> tuple[int, ...]:
+    def layers(self) -> tuple[Layer, ...]:
         """The layers shown."""
         return tuple(row.layer for row in self.texts.branch.steps[0].rows)
 
     @property
-    def layer(self) -> int:
+    def layer(self) -> Layer:
         """The layer under the cursor."""
         return self.layers[self.row]
 

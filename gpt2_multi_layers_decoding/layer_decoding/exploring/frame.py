@@ -118,7 +118,7 @@ class Frame:
 
     def _label(self, board: Board, row: int) -> Line:
         mark = ">" if row == board.row else " "
-        return [Span(f"{mark}{board.layers[row]:>{len(_LABEL) - 2}}", "heading")]
+        return [Span(f"{mark}{board.layers[row]!s:>{len(_LABEL) - 2}}", "heading")]
 
     def _columns(self, board: Board, room: int, rows: range) -> list[Column]:
         """The steps that fit, each with the rows shown; where each is drawn is kept."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from layer_decoding.exploring.texts import Texts
+from layer_decoding.layers import Layer
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class ChangeLens:
 class WriteOwn:
     """What the model cut off after a layer would write in the place of a step."""
 
-    layer: int
+    layer: Layer
     step: int
 
 
@@ -90,7 +91,7 @@ Task = Write | Take | TakeText | TakeBack | Turn | Drop | ChangeLens | WriteOwn 
 class OwnText:
     """What the model cut off after a layer would write in the place of a step of a text."""
 
-    layer: int
+    layer: Layer
     step: int
     ids: tuple[int, ...]
 
