@@ -20,12 +20,14 @@ MAY_IMPORT = {
     "decoding": {"lens", "models", "results", "layers", "errors"},
     "views": {"terminal", "results", "layers", "errors"},
     "files": {"views", "terminal", "results", "layers", "errors"},
+    # The screen; what explores a model it is given.
+    "exploring": {"views", "files", "terminal", "results", "layers", "errors"},
     "cli": {"files", "models", "terminal", "layers", "errors"},
     "training": {"decoding", "models", "terminal", "errors"},
     "teaching": {"cli", "terminal", "models", "errors"},
 }
-ONLY_FOR_A_TYPE = {("files", "models")}
-WITHOUT_TORCH = ("errors", "layers", "results", "terminal", "views", "files", "cli", "teaching", "models")
+ONLY_FOR_A_TYPE = {("files", "models"), ("exploring", "models"), ("exploring", "decoding")}
+WITHOUT_TORCH = ("errors", "layers", "results", "terminal", "views", "files", "exploring", "cli", "teaching", "models")
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

@@ -12,6 +12,7 @@ A model's answer goes one way: *decoding* (torch, no printing) returns frozen da
     terminal    text on one terminal, whatever it says
     views       a result as lines
     files       a result as JSON, CSV, a page, a figure
+    exploring   a board to walk about on: its keys, its screen
     cli         what all scripts share
     training    a small GPT-2 of one's own;  teaching: what the lessons are made of;  mini_gpt2: the bundled model
 

@@ -13,7 +13,8 @@ TEXTS = {page: page.read_text(encoding="utf-8") for page in make_pages.PAGES}
 FOUND = [block for text in TEXTS.values() for block in make_pages.BLOCK.finditer(text)]
 BLOCKS = list({block[0]: block for block in FOUND}.values())  # the pages share some
 DRAWN = [picture for text in TEXTS.values() for picture in make_pages.PICTURE.finditer(text)]
-MAKERS = (make_pages.PICTURE, make_pages.SCREENSHOT, make_pages.PLOT)
+SCREENS = list({screen[0]: screen for text in TEXTS.values() for screen in make_pages.SCREEN.finditer(text)}.values())
+MAKERS = (make_pages.PICTURE, make_pages.SCREEN, make_pages.SCREENSHOT, make_pages.PLOT)
 MADE = {made["file"] for text in TEXTS.values() for maker in MAKERS for made in maker.finditer(text)}
 
 
@@ -63,6 +64,12 @@ def test_drawn_terminals_are_what_the_commands_print(picture, printed_by):
     printed = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in printed_by(picture["command"], "always")]
     drawn = signs_drawn(make_pages.SOURCE / picture["file"])
     assert nearly_the_same(drawn, without_blanks(printed))
+
+
+@pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen["file"])
+def test_drawn_screens_are_those_that_their_keys_lead_to(screen):
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in make_pages.screen_of(screen["command"])]
+    assert nearly_the_same(signs_drawn(make_pages.SOURCE / screen["file"]), without_blanks(lines))
 
 
 @pytest.mark.parametrize("page", make_pages.PAGES, ids=lambda page: page.name)

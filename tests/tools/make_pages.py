@@ -7,7 +7,8 @@ A block to make is a fenced block after a comment that holds its command:
 
     <!-- run: python multi_layer_decoding_demo.py --model mini --width 90 -->
 
-A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output;
+A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output, and
+`<!-- screen: pictures/explore.svg: python … -->` the screen to which the keys of the explorer's command lead;
 `<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
 it saves. What `make_families.py` and `make_tree.py` say goes between `<!-- families -->` and `<!-- /families -->`,
 and so for `tree` and `imports`. Commands run in the source folder; one that asks for SmolLM2 needs the wheel
@@ -37,6 +38,8 @@ GUIDE = SOURCE / "guide"
 PAGES = (*READMES, *sorted(GUIDE.glob("*.md")))
 MADE = re.compile(r"<!-- (?P<what>families|tree|imports) -->\n(?P<text>.*?)<!-- /(?P=what) -->", re.DOTALL)
 PLOT = re.compile(r"<!-- plot: (?P<file>\S+): (?P<command>.+?) -->")
+SCREEN = re.compile(r"<!-- screen: (?P<file>\S+): (?P<command>.+?) -->")
+SCREEN_SIZE = (100, 27)
 SCREENSHOT = re.compile(r"<!-- screenshot: (?P<file>\S+): (?P<command>.+?) -->")
 
 
@@ -83,17 +86,35 @@ def families_table() -> str:
     return run.stdout.decode()
 
 
-def draw(file: Path, command: str) -> None:
-    """A command's coloured output as an SVG of a terminal window."""
+def screen_of(command: str) -> list[str]:
+    """The coloured lines of the explorer's screen after the keys of its command."""
+    sys.path.append(str(SOURCE))
+    import multi_layer_explore_demo as demo
+    from layer_decoding.cli.input import DEFAULT_PROMPT
+    from layer_decoding.exploring.frame import Frame
+    from layer_decoding.exploring.keys import read_script
+    from layer_decoding.exploring.player import play
+    from layer_decoding.terminal.theme import COLOUR, Terminal
+
+    args = demo.build_parser().parse_args(words_of(command)[1:])
+    player = demo.ready(args, args.prompt or DEFAULT_PROMPT, lambda _: None)
+    board = player.board()
+    play(player, board, read_script(args.script), lambda _: None)
+    board.message = ""
+    return Frame(player.pieces, Terminal(COLOUR)).lines(board, *SCREEN_SIZE)
+
+
+def draw(file: Path, title: str, output: str) -> None:
+    """Coloured output as an SVG of a terminal window."""
     from rich.console import Console
     from rich.text import Text
 
-    output = Text.from_ansi(output_of(command, "always"))
-    width = max(line.cell_len for line in output.split("\n", allow_blank=True))
+    lines = Text.from_ansi(output)
+    width = max(line.cell_len for line in lines.split("\n", allow_blank=True))
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(record=True, width=width, file=nowhere, force_terminal=True, color_system="standard")
-        console.print(output, soft_wrap=True)
-    svg = console.export_svg(title=command, unique_id="rows")
+        console.print(lines, soft_wrap=True)
+    svg = console.export_svg(title=title, unique_id="rows")
     # Fonts of the reader's own: a picture that fetches nothing.
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, ", "")
     file.parent.mkdir(exist_ok=True)
@@ -141,7 +162,10 @@ def main() -> int:
 def illustrate(text: str) -> None:
     """Make every picture, screenshot and plot that a page asks for."""
     for picture in PICTURE.finditer(text):
-        draw(SOURCE / picture["file"], picture["command"])
+        draw(SOURCE / picture["file"], picture["command"], output_of(picture["command"], "always") or "")
+    for screen in SCREEN.finditer(text):
+        title = screen["command"].partition(" --script")[0]
+        draw(SOURCE / screen["file"], title, "\n".join(screen_of(screen["command"])))
     for screenshot in SCREENSHOT.finditer(text):
         photograph(SOURCE / screenshot["file"], screenshot["command"])
     for plot in PLOT.finditer(text):

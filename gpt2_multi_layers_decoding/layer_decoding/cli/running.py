@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import colorama
@@ -78,12 +79,17 @@ def prompt_of(args: argparse.Namespace) -> str:
     return read_prompt(args.prompt)
 
 
-def load(args: argparse.Namespace) -> "LoadedModel":
-    """The model asked for; the first line is said before anything heavy is imported."""
+def load(args: argparse.Namespace, tell: Callable[[str], None] | None = None) -> "LoadedModel":
+    """The model asked for; the first line is said before anything heavy is imported.
+
+    Notices go to `tell`, else to stderr.
+    """
+    if tell is None:
+        tell = partial(notice, args)
     from layer_decoding.models.loading import load_model, quiet_libraries
     from layer_decoding.models.locating import DEFAULT_MODEL
 
-    notice(args, f"Loading {args.model or DEFAULT_MODEL} ...")
+    tell(f"Loading {args.model or DEFAULT_MODEL} ...")
     if not args.debug:
         quiet_libraries()
     wait_without_spinning()
@@ -93,7 +99,7 @@ def load(args: argparse.Namespace) -> "LoadedModel":
             args.device,
             args.dtype,
             device_map=args.device_map,
-            on_notice=lambda sentence: notice(args, sentence),
+            on_notice=tell,
         )
         from layer_decoding.models.generation import settings_set_aside
 
@@ -103,7 +109,7 @@ def load(args: argparse.Namespace) -> "LoadedModel":
         notice(args, f"It was read from {loaded.path}.")
     if aside:
         settings = ", ".join(f"{name}={value}" for name, value in aside.items())
-        notice(args, f"The model's own generation settings are set aside: {settings}.")
+        tell(f"The model's own generation settings are set aside: {settings}.")
     return loaded
 
 
@@ -111,6 +117,13 @@ def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int
     """The model asked for, and what it is to continue, see `prompt_of`: the text, templated for --chat, and its ids."""
     prompt = prompt_of(args)
     loaded = load(args)
+    return loaded, *encoded(args, loaded, prompt, partial(notice, args))
+
+
+def encoded(
+    args: argparse.Namespace, loaded: "LoadedModel", prompt: str, tell: Callable[[str], None]
+) -> tuple[str, list[int]]:
+    """A prompt as the text that is continued, templated or shortened if that is asked for, and its ids."""
     from layer_decoding.models.prompts import encode_chat, encode_prompt, prompt_advice, shortened
 
     if args.chat:
@@ -118,13 +131,13 @@ def load_prompted(args: argparse.Namespace) -> "tuple[LoadedModel, str, list[int
     else:
         ids = encode_prompt(loaded.tokenizer, prompt)
         for sentence in prompt_advice(loaded.tokenizer, prompt)[:1]:
-            notice(args, sentence)
+            tell(sentence)
     if args.truncate_prompt:
         kept = shortened(loaded.model, ids, args.max_new_tokens)
         if len(kept) < len(ids):
-            notice(args, f"Of the prompt's {len(ids):,} tokens the last {len(kept):,} are kept.")
+            tell(f"Of the prompt's {len(ids):,} tokens the last {len(kept):,} are kept.")
             prompt, ids = str(loaded.tokenizer.decode(kept)), kept
-    return loaded, prompt, ids
+    return prompt, ids
 
 
 # ---------------------------------------------------------------- a run: watched, printed, saved

@@ -3,6 +3,7 @@
 The cache holds each block's keys and values or, in recurrent blocks, a state.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,19 @@ def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
 def repeat_rows(cache: Any, rows: int) -> None:
     """Make a batch of so many rows of a cache, or of one block's part of it, that holds one."""
     cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+
+
+def copied_up_to(cache: "DynamicCache", length: int) -> "DynamicCache | None":
+    """A copy that holds the first `length` tokens of a cache; None where it has not kept what it was then.
+
+    A recurrent state, and keys that have left a sliding window, cannot be taken back.
+    """
+    copied = copy.deepcopy(cache)
+    try:
+        copied.crop(length - cache.get_seq_length())  # a negative number: so many from the end
+    except (RuntimeError, ValueError):
+        return None
+    return copied if copied.get_seq_length() == length else None
 
 
 def check_cached(model: "PreTrainedModel") -> None:

@@ -51,7 +51,7 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
         raise UsageError("The prompt is empty; give some text, or '<|endoftext|>' to let the model start by itself.")
     if max_new_tokens < 1:
         raise UsageError(f"The number of new tokens is {max_new_tokens}; it must be at least 1.")
-    _check_switches(model, len(prompt_ids), max_new_tokens)
+    check_switches(model, len(prompt_ids), max_new_tokens)
     context = context_length(model)
     if context is None:
         return
@@ -69,7 +69,7 @@ def check_lengths(model: "PreTrainedModel", prompt_ids: list[int], max_new_token
         )
 
 
-def _check_switches(model: "PreTrainedModel", prompt: int, new: int) -> None:
+def check_switches(model: "PreTrainedModel", prompt: int, new: int) -> None:
     """Refuse a text that grows past a length beyond which the model places all its tokens anew.
 
     Rotary positions of the type "longrope" are other ones, for every token, where a text is longer than what the model

@@ -3,7 +3,8 @@
 Rendering and JSON take these and the tokenizer; a stored result renders the same on any machine.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from layer_decoding.layers import Layer
@@ -97,3 +98,39 @@ def partial_decoding(
     """A decoding under way, tokens only: {layer: ids so far}, as a view that grows shows it."""
     written = tuple(LayerRow(layer, tuple(ids), finished=False) for layer, ids in sorted(rows.items()))
     return LayerDecoding(context, layer_count, tuple(prompt_ids), max_new_tokens, written, settles_at=None)
+
+
+def joined(
+    steps: Sequence[LayerDecoding], prompt_ids: Sequence[int], written: int, ends: Collection[int] = ()
+) -> LayerDecoding:
+    """The first `written` of some steps, each a decoding of one token in shared context, as one decoding.
+
+    `steps` holds one at least, so that the layers are known where nothing is written. A text whose last token is one of
+    `ends` has ended.
+    """
+    text_ids = tuple(step.text_ids[0] for step in steps[:written])
+    has_ended = bool(text_ids) and text_ids[-1] in ends
+    rows = []
+    for number, first in enumerate(steps[0].rows):
+        parts = [step.rows[number] for step in steps[:written]]
+        columns = {
+            field.name: tuple(value for part in parts for value in getattr(part, field.name))
+            for field in fields(LayerRow)
+            if isinstance(getattr(first, field.name), tuple)
+        }
+        finished = has_ended and parts[-1].ids[-1] in ends
+        rows.append(LayerRow(first.layer, finished=finished, **columns))
+    settles = tuple(layer for step in steps[:written] for layer in step.settles_at or ())
+    first_step = steps[0]
+    return LayerDecoding(
+        "shared", first_step.layer_count, tuple(prompt_ids), written, tuple(rows), settles, (), text_ids
+    )
+
+
+def with_fewer_candidates(decoding: LayerDecoding, count: int) -> LayerDecoding:
+    """The same with at most `count` of the likeliest tokens at each step."""
+    rows = tuple(
+        replace(row, candidates=tuple(step[:count] for step in row.candidates)) if row.candidates else row
+        for row in decoding.rows
+    )
+    return replace(decoding, rows=rows)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from wcwidth import width
+
 from layer_decoding.terminal.pieces import shown
-from layer_decoding.terminal.spans import Span, cells_of, merge, paint, wrap
+from layer_decoding.terminal.spans import Span, cells_of, merge, paint, shorten, wrap
 from layer_decoding.terminal.theme import MARK_CELLS, Terminal
 
 Line = Sequence[Span]
@@ -113,3 +115,20 @@ def prose(spans: Line, terminal: Terminal) -> list[str]:
 def wrapped(line: Line, terminal: Terminal) -> list[str]:
     """A line as it is, or in several where it is wider than the terminal."""
     return [paint(part, terminal.theme) for part in wrap(line, terminal.width)]
+
+
+def fitted(line: Line, cells: int, terminal: Terminal) -> list[Span]:
+    """A line in exactly so many cells of the screen: cut, with dots at its end, or filled with blanks."""
+    parts, dots = merge(line), terminal.glyphs.dots
+    while parts and (over := drawn_cells(parts, terminal) - cells) > 0:
+        *parts, last = parts
+        room = width(last.text) - over
+        if room >= width(dots):
+            parts.append(replace(last, text=shorten(last.text, room, dots)))
+    return [*parts, Span(" " * (cells - drawn_cells(parts, terminal)))]
+
+
+def drawn_cells(line: Line, terminal: Terminal) -> int:
+    """The cells that a line takes on the screen, marks as far as they are drawn."""
+    marks = sum(map(len, terminal.theme.marks))
+    return sum(width(span.text) + marks * (span.role == "differs") for span in line)

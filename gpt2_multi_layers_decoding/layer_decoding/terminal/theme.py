@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 from colorama import Back, Fore, Style
 
 Chance = Literal["slight", "fair", "likely", "sure"]  # a probability, in steps; below all of them is plain
-Role = Literal["plain", "differs", "heading", "note", "chosen"] | Chance
+Role = Literal["plain", "differs", "heading", "note", "chosen", "cursor"] | Chance
 MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
 
 
@@ -22,14 +22,15 @@ MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps b
 class Theme:
     """How each role looks: an escape sequence before it, and marks around what differs.
 
-    A role that only shades (a `Chance`) has its mark from the glyphs, through `stand_in`; `chosen` is never said
-    by colour alone.
+    A role that only shades (a `Chance`) has its mark from the glyphs, through `stand_in`; `chosen` and `cursor` are
+    never said by their looks alone.
     """
 
     heading: str = ""
     differs: str = ""
     note: str = ""
     chosen: str = ""
+    cursor: str = ""
     slight: str = ""
     fair: str = ""
     likely: str = ""
@@ -49,6 +50,7 @@ class Theme:
         return glyph if any(self.marks) else " " * len(glyph)
 
 
+_REVERSED = "\x1b[7m"
 PLAIN = Theme()
 COLOUR = Theme(
     heading=Style.BRIGHT,
@@ -59,9 +61,11 @@ COLOUR = Theme(
     fair=Back.CYAN + Fore.BLACK,
     likely=Back.GREEN + Fore.BLACK,
     sure=Back.YELLOW + Fore.BLACK,
+    cursor=_REVERSED,
     reset=Style.RESET_ALL,
     marks=("", ""),
 )
+MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
 MARK_CELLS = 2  # what the marks of PLAIN take; kept free in colour too, so that both wrap alike
 
 
@@ -115,6 +119,12 @@ def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) 
         width = max(MINIMUM_WIDTH, screen_columns())
     theme = COLOUR if wants_colour(stream, colour) else PLAIN
     return Terminal(theme, glyphs_of(stream), width, encoding_of(stream))
+
+
+def full_screen_of(stream: TextIO, colour: str = "auto") -> Terminal:
+    """What a stream can show that a program has to itself; the width changes as the reader likes."""
+    theme = COLOUR if wants_colour(stream, colour) else MONOCHROME
+    return Terminal(theme, glyphs_of(stream), None, encoding_of(stream))
 
 
 def screen_columns() -> int:

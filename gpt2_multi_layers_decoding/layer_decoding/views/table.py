@@ -46,8 +46,9 @@ def render_table(
     """
     if measure is not None and not measure.is_in(decoding):
         raise UsageError(f"Own context has no {measure.option}: the last layer does not read the other layers' texts.")
-    columns = _columns(decoding, pieces, terminal, measure)
-    heads = 2 if _has_text_above(decoding, measure) else 1
+    over = decoding.text_ids if _has_text_above(decoding, measure) else ()
+    columns = step_columns(decoding, over, pieces, terminal, measure)
+    heads = 2 if over else 1
     labels = [[Span(text)] for text in [_LABEL, ""][:heads]]
     labels += [[Span(f"{row.layer!s:>{len(_LABEL)}}", "heading")] for row in decoding.rows]
     lines = prompt_lines(prompt, terminal)
@@ -59,16 +60,21 @@ def render_table(
     return lines
 
 
-def _columns(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal, measure: Measure | None) -> list[Column]:
-    """A column a step: its number, the text's token where the cells do not say it, and a cell a row."""
+def step_columns(
+    decoding: LayerDecoding,
+    over: Sequence[int],
+    pieces: Pieces,
+    terminal: Terminal,
+    measure: Measure | None = None,
+    first: int = 1,
+) -> list[Column]:
+    """A column a step, numbered from `first`: its number, the token `over` it if there are any, and a cell a row."""
     most = _most_token(terminal)
 
     def tokens(ids: Sequence[int], cells: int) -> list[str]:
         return [shorten(text, cells, terminal.glyphs.dots) for text in token_texts(ids, pieces, terminal)]
 
-    over: list[str] = []
-    if _has_text_above(decoding, measure):
-        over = tokens(decoding.text_ids, most if measure is None else min(most, _MOST_HEAD))
+    heads = tokens(over, most if measure is None else min(most, _MOST_HEAD))
     rows = []
     for row in decoding.rows:
         texts = tokens(row.ids, most) if measure is None else list(map(measure.short, measure.values(row)))
@@ -76,8 +82,8 @@ def _columns(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal, measur
         rows.append([_Cell(*cell) for cell in zip(texts, levels, compare(row, decoding)[0], strict=True)])
     place = pad if measure is None else flush_right
     return [
-        _column((str(step), *over[step - 1 : step]), cells, place, terminal)
-        for step, cells in enumerate(zip_longest(*rows), 1)
+        _column((str(first + step), *heads[step : step + 1]), cells, place, terminal)
+        for step, cells in enumerate(zip_longest(*rows))
     ]
 
 
