@@ -71,7 +71,7 @@ def load_model(
     device_map: str | dict[str, str | int] | None = None,
     on_notice: Callable[[str], None] | None = None,
 ) -> LoadedModel:
-    """The model called `name`: a Hub name, a folder, a GGUF file, "mini" or "smollm2"; None is gpt2, failing that "mini".
+    """The model called `name`: a Hub name, a folder, a GGUF file, "mini", "smollm2"; None is gpt2, failing that "mini".
 
     `device` is auto, cpu, cuda, cuda:N or mps; `dtype` is auto, float32, float16 or bfloat16. `device_map` leaves the
     placement to Accelerate, by one of its ways ("auto", "balanced", …) or module by module. Each notice is one
