@@ -1,4 +1,4 @@
-"""Lines of spans: nothing lost, nothing too wide, the same breaks in colour and without."""
+"""Lines of spans: nothing lost, nothing too wide, each theme with the room that its marks take."""
 
 from itertools import pairwise
 
@@ -8,6 +8,7 @@ from wcwidth import wcswidth
 
 from layer_decoding.terminal.spans import Span, cells_of, merge, pad, paint, wrap
 from layer_decoding.terminal.theme import COLOUR, PLAIN
+from row_texts import OUR_ESCAPES
 
 WORDS = st.sampled_from(
     ["a", " b", " the", "  ", "é", "你好", "👩‍👧", "❤", "\ufe0f", "\u0301", "🇫", "🇷", "x" * 30, " [ok]", ""]
@@ -22,25 +23,25 @@ def characters(spans):
     return [(c, "" if c == " " else span.role) for span in spans for c in span.text]
 
 
-@given(SPANS, WIDTHS)
-@example([Span("5"), Span("\ufe0f", "differs"), Span("\u20e3")], 4)
-def test_nothing_is_lost_and_no_line_is_too_wide(spans, cells):
-    lines = wrap(spans, cells)
+@given(SPANS, WIDTHS, st.sampled_from([PLAIN, COLOUR]))
+@example([Span("5"), Span("\ufe0f", "differs"), Span("\u20e3")], 4, PLAIN)
+def test_nothing_is_lost_and_no_line_is_too_wide(spans, cells, theme):
+    lines = wrap(spans, cells, theme)
     assert characters(span for line in lines for span in line) == characters(spans)
     for line in lines:
-        assert cells_of(line) <= cells
-        assert wcswidth(paint(line, PLAIN)) <= cells
+        assert cells_of(line, theme) <= cells
+        assert wcswidth(OUR_ESCAPES.sub("", paint(line, theme))) <= cells
 
 
 @given(SPANS)
 def test_without_a_width_there_is_one_line(spans):
-    (line,) = wrap(spans, None)
+    (line,) = wrap(spans, None, PLAIN)
     assert line == merge(spans)
 
 
 @given(SPANS, WIDTHS)
 def test_marks_are_as_few_as_can_be(spans, cells):
-    for line in wrap(spans, cells):
+    for line in wrap(spans, cells, PLAIN):
         roles = [span.role for span in line]
         assert ("differs", "differs") not in pairwise(roles)
         assert all(span.text for span in line)
@@ -50,35 +51,36 @@ def test_marks_are_as_few_as_can_be(spans, cells):
 def test_marks_are_the_same_wrapped_or_not():
     """A fragment of a character has an empty span, which belongs to the stretch around it."""
     spans = [Span(" a", "differs"), Span(""), Span("b", "differs")]
-    assert [paint(line, PLAIN) for line in wrap(spans, None)] == [" [ab]"]
-    assert [paint(line, PLAIN) for line in wrap(spans, 40)] == [" [ab]"]
+    assert [paint(line, PLAIN) for line in wrap(spans, None, PLAIN)] == [" [ab]"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 40, PLAIN)] == [" [ab]"]
 
 
 def test_words_by_hand():
     spans = [Span(" and the"), Span(" little", "differs"), Span(" girl was")]
-    assert [paint(line, PLAIN) for line in wrap(spans, 18)] == [" and the [little]", " girl was"]
-    assert [paint(line, PLAIN) for line in wrap(spans, 17)] == [" and the [little]", " girl was"]
-    assert [paint(line, PLAIN) for line in wrap(spans, 16)] == [" and the", " [little] girl", " was"]
-    assert [paint(line, PLAIN) for line in wrap([Span(" 你好世界")], 6)] == [" 你好", "世界"]
-    assert wrap([], 10) == [[]]
+    assert [paint(line, PLAIN) for line in wrap(spans, 18, PLAIN)] == [" and the [little]", " girl was"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 17, PLAIN)] == [" and the [little]", " girl was"]
+    assert [paint(line, PLAIN) for line in wrap(spans, 16, PLAIN)] == [" and the", " [little] girl", " was"]
+    assert [paint(line, PLAIN) for line in wrap([Span(" 你好世界")], 6, PLAIN)] == [" 你好", "世界"]
+    assert wrap([], 10, PLAIN) == [[]]
 
 
-def test_colour_breaks_where_marks_do():
-    """The cells of the marks are kept free in colour, though nothing is drawn in them."""
+def test_no_room_is_kept_for_marks_that_are_not_drawn():
     spans = [Span(" and the"), Span(" little", "differs"), Span(" girl")]
-    plain, coloured = ([paint(line, theme) for line in wrap(spans, 16)] for theme in (PLAIN, COLOUR))
+    plain, coloured = (
+        [OUR_ESCAPES.sub("", paint(line, theme)) for line in wrap(spans, 16, theme)] for theme in (PLAIN, COLOUR)
+    )
     assert plain == [" and the", " [little] girl"]
-    assert coloured == [" and the", " \x1b[31mlittle\x1b[0m girl"]
+    assert coloured == [" and the little", " girl"]
 
 
 def test_a_glued_span_stays_with_its_word():
     row = [Span(" one two"), Span("  9/20", "note", glued=True)]
-    assert [paint(line, PLAIN) for line in wrap(row, 12)] == [" one", " two  9/20"]
+    assert [paint(line, PLAIN) for line in wrap(row, 12, PLAIN)] == [" one", " two  9/20"]
 
 
 def test_a_glued_span_is_never_cut():
     for length in range(1, 60):
-        lines = wrap([Span("x" * length), Span("  12/20", "note", glued=True)], 20)
+        lines = wrap([Span("x" * length), Span("  12/20", "note", glued=True)], 20, PLAIN)
         assert sum("12/20" in paint(line, PLAIN) for line in lines) == 1, length
 
 

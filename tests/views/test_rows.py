@@ -7,16 +7,15 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wcwidth import wcswidth
 
 import goldens
 from layer_decoding.results.greedy import LayerDecoding, LayerRow, partial_decoding
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import visible
-from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
+from layer_decoding.terminal.theme import ASCII, PLAIN, Glyphs, Terminal
 from layer_decoding.views.rows import render_decoding, render_rows, settling
-from row_texts import OUR_ESCAPES, PIECES, TABLE, UNMARKED, words
+from row_texts import PIECES, TABLE, assert_colour_is_decoration, words
 
 
 @st.composite
@@ -48,17 +47,9 @@ def test_golden(name, view):
 
 @given(decodings() | decodings(given_text=True), st.none() | st.integers(20, 200), st.sampled_from([Glyphs(), ASCII]))
 def test_colour_without_escapes_is_plain_without_marks(decoding, width, glyphs):
-    coloured, unmarked, plain = (
-        render_decoding(decoding, "A [long] time\n", PIECES, Terminal(theme, glyphs, width))
-        for theme in (COLOUR, UNMARKED, PLAIN)
+    assert_colour_is_decoration(
+        lambda terminal: render_decoding(decoding, "A [long] time\n", PIECES, terminal), width, glyphs
     )
-    assert [OUR_ESCAPES.sub("", line) for line in coloured] == unmarked
-    assert len(plain) == len(unmarked)
-    for line in coloured:
-        opened = OUR_ESCAPES.findall(line)
-        assert opened == [] or opened[-1] == COLOUR.reset
-    for line in plain if width else []:
-        assert wcswidth(line) <= width
 
 
 @given(decodings())

@@ -8,7 +8,7 @@ from wcwidth import iter_graphemes, width
 
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import shown, visible
-from layer_decoding.terminal.theme import MARK_CELLS, Role, Terminal, Theme
+from layer_decoding.terminal.theme import Role, Terminal, Theme
 
 
 @dataclass(frozen=True)
@@ -25,33 +25,32 @@ def pad(text: str, cells: int) -> str:
     return text + " " * (cells - width(text))
 
 
-def wrap(spans: Iterable[Span], cells: int | None) -> list[list[Span]]:
+def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Span]]:
     """Break spans into lines of at most `cells` cells, before spaces where one is near; None: a single line.
 
-    Nothing is dropped: the lines joined are the spans joined. A stretch that differs counts its marks'
-    cells whether or not the theme draws them, so that coloured and plain text break at the same places.
+    Nothing is dropped: the lines joined are the spans joined. The marks that the theme draws count.
     """
     if cells is None:
         return [merge(spans)]
     lines: list[list[Span]] = [[]]
     for word in _words(spans):
-        if cells_of([*lines[-1], *word]) > cells and lines[-1]:
+        if cells_of([*lines[-1], *word], theme) > cells and lines[-1]:
             lines.append([])
-        if cells_of(word) <= cells:
+        if cells_of(word, theme) <= cells:
             lines[-1] += word
             continue
         for letter in (
             Span(g, span.role) for span in word for g in ([span.text] if span.glued else iter_graphemes(span.text))
         ):
-            if cells_of([*lines[-1], letter]) > cells and lines[-1]:
+            if cells_of([*lines[-1], letter], theme) > cells and lines[-1]:
                 lines.append([])
             lines[-1].append(letter)
     return [merge(line) for line in lines]
 
 
-def cells_of(spans: Iterable[Span]) -> int:
-    """The width of a line in cells, marks included."""
-    return sum(width(span.text) + MARK_CELLS * (span.role == "differs") for span in merge(spans))
+def cells_of(spans: Iterable[Span], theme: Theme) -> int:
+    """The width of a line in cells, with the marks that the theme draws."""
+    return sum(width(span.text) + theme.mark_cells * (span.role == "differs") for span in merge(spans))
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

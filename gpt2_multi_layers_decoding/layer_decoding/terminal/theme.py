@@ -45,6 +45,11 @@ class Theme:
         opening, closing = self.marks if role == "differs" else ("", "")
         return f"{getattr(self, role)}{opening}{text}{closing}{self.reset}"
 
+    @property
+    def mark_cells(self) -> int:
+        """The cells that the marks around a stretch take: none where colour stands for them."""
+        return sum(map(len, self.marks))
+
     def stand_in(self, glyph: str) -> str:
         """A glyph that says without colour what a colour says: blank, and as wide, where there is colour."""
         return glyph if any(self.marks) else " " * len(glyph)
@@ -66,7 +71,6 @@ COLOUR = Theme(
     marks=("", ""),
 )
 MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
-MARK_CELLS = 2  # what the marks of PLAIN take; kept free in colour too, so that both wrap alike
 
 
 @dataclass(frozen=True)

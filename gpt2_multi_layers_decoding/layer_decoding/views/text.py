@@ -14,7 +14,7 @@ from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.columns import Column, panels, prose, table
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
-from layer_decoding.terminal.theme import CHOSEN, MARK_CELLS, Terminal
+from layer_decoding.terminal.theme import CHOSEN, PLAIN, Terminal
 
 _MOST_TOKEN = 16  # cells: a longer token is shortened where there is a width to keep
 
@@ -55,10 +55,10 @@ def _token_columns(
     passage: Passage, layers: Sequence[Layer], pieces: Pieces, terminal: Terminal, room: int | None
 ) -> list[Column]:
     """A column a token: the text's own, and under it each layer's prediction."""
-    most = None if room is None else max(1, min(_MOST_TOKEN, room - 1 - MARK_CELLS - len(CHOSEN)))
+    most = None if room is None else max(1, min(_MOST_TOKEN, room - 1 - PLAIN.mark_cells - len(CHOSEN)))
     heads = [[Span(text, "heading")] for text in _texts(passage.ids, pieces, terminal, most)]
     rows = [_row_cells(layer, passage, pieces, terminal, most) for layer in layers]
-    return [Column(cells) for cells in zip(heads, *rows, strict=True)]
+    return [Column(cells, theme=terminal.theme) for cells in zip(heads, *rows, strict=True)]
 
 
 def _row_cells(
