@@ -1,20 +1,21 @@
 """Lines of spans: nothing lost, nothing too wide, each theme with the room that its marks take."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 from wcwidth import wcswidth
 
-from layer_decoding.terminal.spans import Span, cells_of, merge, pad, paint, wrap
-from layer_decoding.terminal.theme import COLOUR, PLAIN
+from layer_decoding.terminal.spans import Span, cells_of, merge, pad, paint, token_spans, wrap
+from layer_decoding.terminal.theme import COLOUR, PLAIN, Terminal
 from row_texts import OUR_ESCAPES
 
 WORDS = st.sampled_from(
     ["a", " b", " the", "  ", "é", "你好", "👩‍👧", "❤", "\ufe0f", "\u0301", "🇫", "🇷", "x" * 30, " [ok]", ""]
 )
 ROLES = st.sampled_from(["plain", "differs", "note", "heading"])
-SPANS = st.lists(st.builds(Span, st.lists(WORDS, max_size=4).map("".join), ROLES), max_size=12)
+TEXTS = st.lists(WORDS, max_size=4).map("".join)
+SPANS = st.lists(st.builds(Span, TEXTS, ROLES, piece=st.booleans()), max_size=12)
 WIDTHS = st.integers(4, 200)
 
 
@@ -42,10 +43,10 @@ def test_without_a_width_there_is_one_line(spans):
 @given(SPANS, WIDTHS)
 def test_marks_are_as_few_as_can_be(spans, cells):
     for line in wrap(spans, cells, PLAIN):
-        roles = [span.role for span in line]
-        assert ("differs", "differs") not in pairwise(roles)
+        assert all(one.piece != other.piece for one, other in pairwise(line) if one.role == other.role == "differs")
         assert all(span.text for span in line)
-        assert not any(span.text.startswith(" ") for span in line if span.role == "differs")
+        stretches = [list(group) for role, group in groupby(line, key=lambda span: span.role) if role == "differs"]
+        assert not any(stretch[0].text.startswith(" ") for stretch in stretches)
 
 
 def test_marks_are_the_same_wrapped_or_not():
@@ -88,3 +89,32 @@ def test_padding_counts_cells():
     assert pad("你好", 6) == "你好  "
     assert pad("Layer 9:", 9) == "Layer 9: "
     assert pad("too long", 3) == "too long"
+
+
+# ---------------------------------------------------------------- pieces of words
+
+
+def underlined(texts, same=None):
+    """The tokens of a row that are set off from their neighbours."""
+    spans = token_spans(texts, same or [True] * len(texts), Terminal())
+    return [span.text for span in spans if span.piece]
+
+
+def test_every_other_piece_of_a_word_is_set_off():
+    assert underlined([" little", "ny", "te", "ish", "red", " and", " the", "o"]) == ["ny", "ish", "o"]
+    assert underlined([" man", ",", " and", "\n", "so", "'s", " 5", "6"]) == ["6"]  # no commas, no lines, no spaces
+    assert underlined(["你", "", "好"]) == ["好"]
+
+
+def test_pieces_look_different_in_colour_alone():
+    """Where marks are drawn they stand around the word: its pieces are one stretch there."""
+    spans = token_spans([" li", "tt", "le", " gi", "rl"], [False, False, False, True, True], Terminal())
+    for cells in (None, 40):
+        assert [paint(line, PLAIN) for line in wrap(spans, cells, PLAIN)] == [" [little] girl"]
+        (line,) = [paint(line, COLOUR) for line in wrap(spans, cells, COLOUR)]
+        off, differs, agrees = COLOUR.reset, COLOUR.differs, COLOUR.agrees
+        assert line == (
+            f" {differs}li{off}{differs}{COLOUR.piece}tt{off}{differs}le{off}"
+            f"{agrees} gi{off}{agrees}{COLOUR.piece}rl{off}"
+        )
+    assert cells_of(spans, PLAIN) == len(" [little] girl")

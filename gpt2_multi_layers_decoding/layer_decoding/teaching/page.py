@@ -98,10 +98,8 @@ class Page:
             for _, matrix in titled:
                 spans += [self._cell(matrix, row, column, causal=causal) for column in range(first, count)]
                 spans.append(Span(" " * (each - shown * CELL)))
-            fits = (
-                self.terminal.width is None
-                or cells_of(spans, self.terminal.theme) + width(notes[row]) <= self.terminal.width
-            )
+            cells = cells_of(spans, self.terminal.theme) + width(notes[row])
+            fits = self.terminal.width is None or cells <= self.terminal.width
             self._put([*spans, Span(notes[row])] if fits else spans[:-1])
 
     def _cell(self, matrix: Matrix, row: int, column: int, *, causal: bool) -> Span:

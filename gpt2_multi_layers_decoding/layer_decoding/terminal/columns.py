@@ -87,13 +87,9 @@ def painted(line: Line, terminal: Terminal) -> str:
 def beside(head: Line, text: Line, terminal: Terminal, gap: int = 0, under: int | None = None) -> list[str]:
     """A text wrapped beside what stands before it; where that leaves little room, `under` it, indented so far."""
     start, above = [*head, Span(" " * gap)], []
-    if (
-        terminal.width is not None
-        and under is not None
-        and terminal.width - cells_of(start, terminal.theme) < _LEAST_TEXT
-    ):
-        start, above = [Span(" " * under)], wrapped(head, terminal)
     indent = cells_of(start, terminal.theme)
+    if terminal.width is not None and under is not None and terminal.width - indent < _LEAST_TEXT:
+        start, above, indent = [Span(" " * under)], wrapped(head, terminal), under
     first, *others = wrap(text, None if terminal.width is None else terminal.width - indent, terminal.theme)
     lines = [[*start, *first], *([Span(" " * indent), *line] for line in others)]
     return above + [paint(merge(line), terminal.theme) for line in lines]

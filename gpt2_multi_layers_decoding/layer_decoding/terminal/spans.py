@@ -1,7 +1,7 @@
 """Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from wcwidth import iter_graphemes, width
@@ -13,11 +13,15 @@ from layer_decoding.terminal.theme import Role, Terminal, Theme
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding."""
+    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding.
+
+    A `piece` is every other one of the tokens that make up a word: themes in colour set it off from its neighbours.
+    """
 
     text: str
     role: Role = "plain"
     glued: bool = False
+    piece: bool = False
 
 
 def pad(text: str, cells: int) -> str:
@@ -40,7 +44,9 @@ def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Sp
             lines[-1] += word
             continue
         for letter in (
-            Span(g, span.role) for span in word for g in ([span.text] if span.glued else iter_graphemes(span.text))
+            replace(span, text=g, glued=False)
+            for span in word
+            for g in ([span.text] if span.glued else iter_graphemes(span.text))
         ):
             if cells_of([*lines[-1], letter], theme) > cells and lines[-1]:
                 lines.append([])
@@ -50,19 +56,23 @@ def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Sp
 
 def cells_of(spans: Iterable[Span], theme: Theme) -> int:
     """The width of a line in cells, with the marks that the theme draws."""
-    return sum(width(span.text) + theme.mark_cells * (span.role == "differs") for span in merge(spans))
+    merged = merge(spans)
+    marked = sum(role == "differs" for role, _ in groupby(merged, key=lambda span: span.role))
+    return sum(width(span.text) for span in merged) + theme.mark_cells * marked
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """Neighbours of one role as one span; empty ones gone; a leading space stays outside what differs.
+    """Neighbours that look the same as one span; empty ones gone; a leading space stays outside what differs.
 
     ` and the` as a difference reads ` [and the]`, not `[ and the]`.
     """
     merged: list[Span] = []
-    for role, group in groupby((span for span in spans if span.text), key=lambda span: span.role):
+    seen = (span for span in spans if span.text)
+    for (role, piece), group in groupby(seen, key=lambda span: (span.role, span.piece)):
         text = "".join(span.text for span in group)
-        blank = len(text) - len(text.lstrip(" ")) if role == "differs" else 0
-        merged += [Span(text[:blank]), Span(text[blank:], role)]
+        begins = not merged or merged[-1].role != role or not merged[-1].text
+        blank = len(text) - len(text.lstrip(" ")) if role == "differs" and begins else 0
+        merged += [Span(text[:blank]), Span(text[blank:], role, piece=piece)]
     return [span for span in merged if span.text]
 
 
@@ -74,7 +84,7 @@ def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
             if part.startswith(" ") and word and not span.glued:
                 yield word
                 word = []
-            word.append(Span(part, span.role, span.glued))
+            word.append(replace(span, text=part))
     if word:
         yield word
 
@@ -91,8 +101,12 @@ def _before_spaces(text: str) -> Iterator[str]:
 
 
 def paint(line: Iterable[Span], theme: Theme) -> str:
-    """A line as a string."""
-    return "".join(theme.paint(span.text, span.role) for span in line)
+    """A line as a string, with the theme's marks around each stretch that differs."""
+    painted = ""
+    for role, group in groupby(line, key=lambda span: span.role):
+        opening, closing = theme.marks if role == "differs" else ("", "")
+        painted += opening + "".join(theme.paint(span.text, role, piece=span.piece) for span in group) + closing
+    return painted
 
 
 def shorten(text: str, cells: int, dots: str) -> str:
@@ -133,12 +147,18 @@ def flush_right(text: str, cells: int) -> str:
 
 
 def token_spans(texts: Sequence[str], same: Sequence[bool], terminal: Terminal) -> list[Span]:
-    """One span a token. A fragment of a character or emoji has an empty one; what completes it differs if any did."""
-    spans, pending = [], False
+    """One span a token. A fragment of a character or emoji has an empty one; what completes it differs if any did.
+
+    Of the tokens that make up a word every other is a `piece`.
+    """
+    spans: list[Span] = []
+    before, piece, pending = "", False, False
     for text, whole, is_same in zip(texts, whole_emoji(texts), same, strict=True):
         pending = pending or not is_same
         written = visible(text, terminal) if text == whole else shown(whole, terminal)  # a space before one is no token
-        spans.append(Span(written, "differs" if pending else "plain"))
         if whole:
-            pending = False
+            piece = not piece and before[-1:].isalnum() and whole[0].isalnum()
+            before = whole
+        spans.append(Span(written, "differs" if pending else "agrees", piece=piece))
+        pending = pending and not whole
     return spans

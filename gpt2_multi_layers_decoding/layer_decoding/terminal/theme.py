@@ -8,13 +8,13 @@ import codecs
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TextIO
 
 from colorama import Back, Fore, Style
 
 Chance = Literal["slight", "fair", "likely", "sure"]  # a probability, in steps; below all of them is plain
-Role = Literal["plain", "differs", "heading", "note", "chosen", "cursor"] | Chance
+Role = Literal["plain", "agrees", "differs", "heading", "note", "chosen", "cursor"] | Chance
 MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
 
 
@@ -27,7 +27,9 @@ class Theme:
     """
 
     heading: str = ""
+    agrees: str = ""
     differs: str = ""
+    piece: str = ""  # every other piece of a word of several tokens, beside its role
     note: str = ""
     chosen: str = ""
     cursor: str = ""
@@ -38,12 +40,10 @@ class Theme:
     reset: str = ""
     marks: tuple[str, str] = ("[", "]")
 
-    def paint(self, text: str, role: Role) -> str:
-        """Text as its role looks, reset at its end. Pads and newlines are the caller's, outside."""
-        if not text or role == "plain":
-            return text
-        opening, closing = self.marks if role == "differs" else ("", "")
-        return f"{getattr(self, role)}{opening}{text}{closing}{self.reset}"
+    def paint(self, text: str, role: Role, *, piece: bool = False) -> str:
+        """Text as its role looks, reset at its end. Pads, newlines and marks are the caller's, outside."""
+        escapes = ("" if role == "plain" else getattr(self, role)) + (self.piece if piece else "")
+        return f"{escapes}{text}{self.reset}" if text and escapes else text
 
     @property
     def mark_cells(self) -> int:
@@ -59,7 +59,9 @@ _REVERSED = "\x1b[7m"
 PLAIN = Theme()
 COLOUR = Theme(
     heading=Style.BRIGHT,
-    differs=Fore.RED,
+    agrees=Style.BRIGHT,  # weight, for whom red is no colour: what agrees stands out of what does not
+    differs=Fore.LIGHTRED_EX,  # on dark; plain red has a contrast of 3 : 1 there
+    piece="\x1b[4m",  # underlined
     note=Style.DIM,
     chosen=Style.BRIGHT + Fore.GREEN,
     slight=Back.BLUE + Fore.LIGHTWHITE_EX,  # from dark to light, as heat maps go
@@ -71,6 +73,7 @@ COLOUR = Theme(
     marks=("", ""),
 )
 MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
+COLOUR_ON_LIGHT = replace(COLOUR, differs=Fore.RED)  # bright red has a contrast of 3 to 4 : 1 on white
 
 
 @dataclass(frozen=True)
@@ -121,14 +124,26 @@ def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) 
     """What a stream can show; `width` as the reader asked for it, else the terminal's, else no wrapping."""
     if width is None and stream.isatty():
         width = max(MINIMUM_WIDTH, screen_columns())
-    theme = COLOUR if wants_colour(stream, colour) else PLAIN
-    return Terminal(theme, glyphs_of(stream), width, encoding_of(stream))
+    return Terminal(theme_of(stream, colour), glyphs_of(stream), width, encoding_of(stream))
+
+
+def theme_of(stream: TextIO, colour: str = "auto", environ: Mapping[str, str] = os.environ) -> Theme:
+    """Plain, or in colour for a background that is light where the terminal says so, else dark."""
+    if not wants_colour(stream, colour, environ):
+        return PLAIN
+    return COLOUR_ON_LIGHT if is_light(environ) else COLOUR
+
+
+def is_light(environ: Mapping[str, str]) -> bool:
+    """Whether COLORFGBG, such as 0;15, names a light background: white, or a bright colour but bright black."""
+    background = environ.get("COLORFGBG", "").rpartition(";")[2]
+    return background.isdecimal() and (int(background) == 7 or 9 <= int(background) <= 15)
 
 
 def full_screen_of(stream: TextIO, colour: str = "auto") -> Terminal:
     """What a stream can show that a program has to itself; the width changes as the reader likes."""
-    theme = COLOUR if wants_colour(stream, colour) else MONOCHROME
-    return Terminal(theme, glyphs_of(stream), None, encoding_of(stream))
+    theme = theme_of(stream, colour)
+    return Terminal(MONOCHROME if theme is PLAIN else theme, glyphs_of(stream), None, encoding_of(stream))
 
 
 def screen_columns() -> int:

@@ -79,7 +79,10 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
             [Span("A row leaves that text at "), leaves, Span(".")],
         ]
     lines = [
-        [Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}.")],
+        [
+            Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}."),
+            Span(" Each token is said by itself, after the text so far: early layers string pieces of words together."),
+        ],
         [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
     ]
     return lines + half_step_notes(decoding) + settling_notes(decoding, glyphs)
