@@ -14,7 +14,7 @@ from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import visible
 from layer_decoding.terminal.theme import ASCII, PLAIN, Glyphs, Terminal
-from layer_decoding.views.rows import render_decoding, render_rows, settling
+from layer_decoding.views.rows import render_decoding, render_rows, settles_lines, settling
 from row_texts import PIECES, TABLE, assert_colour_is_decoration, words
 
 
@@ -197,8 +197,18 @@ def test_settling_counts_every_token():
     assert "×" not in settling([1], ASCII)
 
 
+def test_each_token_with_the_layer_at_which_it_settles():
+    rows = {1: [0, 1, 2, 14], 12: [0, 13, 2, 14]}
+    decoding = replace(partial_decoding("shared", 12, [1], 4, rows), settles_at=(1, 12, 3, 7))
+    said = ["Settles:    and 1 " + "-" * 40 + r" 12  little 3 \xE2 7"]
+    assert settles_lines(decoding, PIECES, Terminal()) == said
+    narrow = settles_lines(decoding, PIECES, Terminal(width=60))
+    assert narrow == ["Settles:    and 1", "          " + " " + "-" * 40 + " 12", r"            little 3 \xE2 7"]
+    assert settles_lines(replace(decoding, settles_at=None), PIECES, Terminal()) == []
+
+
 def test_the_legend_says_what_a_row_is():
-    shared, own = ("\n".join(goldens.rendered(name, "unwrapped").splitlines()[-4:]) for name in ("shared", "own"))
+    shared, own = ("\n".join(goldens.rendered(name, "unwrapped").splitlines()[-5:]) for name in ("shared", "own"))
     assert "Settles at" in shared
     assert "Settles at" not in own
     assert "n/20" in shared

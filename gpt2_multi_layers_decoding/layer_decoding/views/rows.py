@@ -1,4 +1,4 @@
-"""The greedy script's answer as lines: the prompt, one row a layer, a legend, where the text settles.
+"""The greedy script's answer as lines: the prompt, one row a layer, a legend, where each token settles.
 
 What differs from the last layer's row is painted as such. In own context the texts drift apart, so rows are
 aligned with the last by their longest common subsequence and the place where a row first leaves it is marked.
@@ -13,7 +13,7 @@ from layer_decoding.layers import HalfStep, Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
-from layer_decoding.terminal.pieces import Pieces
+from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.spans import Span, pad, token_spans
 from layer_decoding.terminal.theme import Glyphs, Terminal
 
@@ -23,7 +23,21 @@ def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, termin
     lines = [*render_rows(decoding, prompt, pieces, terminal), ""]
     for note in notes(decoding, terminal.glyphs):
         lines += prose(note, terminal)
-    return lines
+    return lines + settles_lines(decoding, pieces, terminal)
+
+
+def settles_lines(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The text's tokens, each with the layer from which on it is the last layer's; nothing where that is not known.
+
+    One that begins a word keeps its space, so that word beginnings stand apart.
+    """
+    if not decoding.settles_at:
+        return []
+    texts = token_texts(decoding.final_row.ids, pieces, terminal)
+    spans = []
+    for text, layer in zip(texts, decoding.settles_at, strict=True):
+        spans += [Span(f" {text}"), Span(f" {layer}", "note", glued=True)]
+    return labelled(pad("Settles:", width(f"Layer {decoding.layer_count}: ")), spans, terminal)
 
 
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
