@@ -1,6 +1,7 @@
 """What a stream can show: the colour decision's whole matrix, glyphs by encoding, widths."""
 
 import io
+import os
 from itertools import product
 
 import pytest
@@ -111,12 +112,12 @@ def test_the_ascii_twins_are_ascii():
 
 
 def test_width(monkeypatch):
-    monkeypatch.setattr(terminal, "screen_columns", lambda: 132)
+    monkeypatch.setattr(terminal, "screen_size", lambda _: os.terminal_size((132, 30)))
     assert terminal_of(Stream(True)).width == 132
     assert terminal_of(Stream(True), width=40).width == 40
     assert terminal_of(Stream(False)).width is None
     assert terminal_of(Stream(False), width=40).width == 40
-    monkeypatch.setattr(terminal, "screen_columns", lambda: 5)
+    monkeypatch.setattr(terminal, "screen_size", lambda _: os.terminal_size((5, 30)))
     assert terminal_of(Stream(True)).width == terminal.MINIMUM_WIDTH
 
 

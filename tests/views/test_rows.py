@@ -14,7 +14,7 @@ from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import visible
 from layer_decoding.terminal.theme import ASCII, PLAIN, Glyphs, Terminal
-from layer_decoding.views.rows import render_decoding, render_rows, settles_lines, settling
+from layer_decoding.views.rows import render_decoding, render_growing, render_rows, settles_lines, settling
 from row_texts import PIECES, TABLE, assert_colour_is_decoration, words
 
 
@@ -224,3 +224,20 @@ def test_a_view_under_way_is_rendered_as_the_end_is(decoding):
     assert render_rows(partial, "p", PIECES, Terminal(width=40)) == render_rows(
         decoding, "p", PIECES, Terminal(width=40)
     )
+
+
+def test_rows_that_outgrow_the_screen_keep_their_ends():
+    """Whole as long as they fit; then a line each, up to the newest token; of too many rows the last."""
+    rows = {layer: [0, 1, 2] * 9 for layer in range(1, 13)}
+    decoding = partial_decoding("shared", 12, [1], 40, rows)
+    whole = render_rows(decoding, "p", PIECES, Terminal(width=40))
+    assert len(whole) > 20
+    assert render_growing(decoding, "p", PIECES, Terminal(width=40), len(whole)) == whole
+    for height in (20, 14, 9):
+        lines = render_growing(decoding, "once " * 30, PIECES, Terminal(width=40), height)
+        assert len(lines) == min(height, 14)
+        assert max(map(len, lines)) <= 40
+        assert lines[0].startswith("Prompt: …nce once")
+        assert lines[-1] == "Layer 12: … the little and the little"
+        assert [line.partition(":")[0] for line in lines[2:]] == [f"Layer {n}" for n in range(13 - len(lines) + 2, 13)]
+        assert all(line.endswith("  27/27") for line in lines[2:-1])

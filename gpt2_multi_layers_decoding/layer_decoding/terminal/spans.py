@@ -141,6 +141,17 @@ def shorten_left(text: str, cells: int, dots: str) -> str:
     return dots + kept
 
 
+def tail(spans: Sequence[Span], cells: int, dots: str, theme: Theme) -> Sequence[Span]:
+    """The last of some spans, as many as fit, with dots before them where others are left out."""
+    if cells_of(spans, theme) <= cells:
+        return spans
+    start, left = len(spans), cells - width(dots)
+    while start and left >= 0:
+        start -= 1
+        left -= cells_of([spans[start]], theme)
+    return [Span(dots, "note"), *spans[start + 1 :]]
+
+
 def flush_right(text: str, cells: int) -> str:
     """Text with spaces before it, up to a width in cells."""
     return " " * (cells - width(text)) + text

@@ -123,7 +123,7 @@ class Terminal:
 def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) -> Terminal:
     """What a stream can show; `width` as the reader asked for it, else the terminal's, else no wrapping."""
     if width is None and stream.isatty():
-        width = max(MINIMUM_WIDTH, screen_columns())
+        width = max(MINIMUM_WIDTH, screen_size(stream).columns)
     return Terminal(theme_of(stream, colour), glyphs_of(stream), width, encoding_of(stream))
 
 
@@ -146,9 +146,23 @@ def full_screen_of(stream: TextIO, colour: str = "auto") -> Terminal:
     return Terminal(MONOCHROME if theme is PLAIN else theme, glyphs_of(stream), None, encoding_of(stream))
 
 
-def screen_columns() -> int:
-    """The width of the screen in cells."""
-    return shutil.get_terminal_size().columns
+def screen_size(stream: TextIO) -> os.terminal_size:
+    """The size of the screen that a stream writes to, as it is now; COLUMNS and LINES only where it has none."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # no file behind it, or no terminal
+        return shutil.get_terminal_size()
+    return size if size.columns and size.lines else shutil.get_terminal_size()
+
+
+def redraws(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether what a stream has shown can be drawn over: a terminal that moves its cursor."""
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def rewraps(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a terminal that is made narrower wraps the lines on it anew: all but xterm itself and a few old ones."""
+    return "XTERM_VERSION" not in environ and not environ.get("TERM", "").startswith(("linux", "rxvt", "screen"))
 
 
 def wants_colour(stream: TextIO, choice: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:

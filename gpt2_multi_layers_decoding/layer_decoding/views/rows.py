@@ -13,8 +13,8 @@ from layer_decoding.layers import HalfStep, Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
-from layer_decoding.terminal.pieces import Pieces, token_texts
-from layer_decoding.terminal.spans import Span, pad, token_spans
+from layer_decoding.terminal.pieces import Pieces, shown, token_texts
+from layer_decoding.terminal.spans import Span, merge, pad, paint, shorten_left, tail, token_spans
 from layer_decoding.terminal.theme import Glyphs, Terminal
 
 
@@ -37,18 +37,42 @@ def settles_lines(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -
     spans = []
     for text, layer in zip(texts, decoding.settles_at, strict=True):
         spans += [Span(f" {text}"), Span(f" {layer}", "note", glued=True)]
-    return labelled(pad("Settles:", width(f"Layer {decoding.layer_count}: ")), spans, terminal)
+    return labelled(pad("Settles:", _label_cells(decoding)), spans, terminal)
+
+
+def _label_cells(decoding: LayerDecoding) -> int:
+    """What stands before each row, with a gap for one that begins without a space."""
+    return max(width(f"Layer {row.layer}: ") for row in decoding.rows)
 
 
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
     lines = [*prompt_lines(prompt, terminal), ""]
-    label_cells = max(width(f"Layer {row.layer}: ") for row in decoding.rows)  # a gap, if a row begins without a space
+    label_cells = _label_cells(decoding)
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
     if not decoding.is_greedy:
         lines += labelled(pad("Text:", label_cells), text_spans(decoding, pieces, terminal), terminal)
+    return lines
+
+
+def render_growing(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, height: int) -> list[str]:
+    """The rows of a decoding under way in so many lines: whole, or where they outgrow them the end of each.
+
+    Of more rows than lines the last ones.
+    """
+    lines = render_rows(decoding, prompt, pieces, terminal)
+    if terminal.width is None or len(lines) <= height:
+        return lines
+    label_cells = _label_cells(decoding)
+    room, dots = terminal.width - label_cells, terminal.glyphs.dots
+    lines = labelled("Prompt:", [Span(f" {shorten_left(shown(prompt, terminal), room, dots)}")], terminal)
+    lines.append("")
+    for row in decoding.rows[max(0, len(decoding.rows) - height + len(lines)) :]:
+        ending = tail(row_spans(row, decoding, pieces, terminal), room, dots, terminal.theme)
+        label = Span(pad(f"Layer {row.layer}:", label_cells), "heading")
+        lines.append(paint(merge([label, *ending]), terminal.theme))
     return lines
 
 
