@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from colorama import Fore, Style
 
+from contrasts import contrast
 from layer_decoding.terminal import theme as terminal
 from layer_decoding.terminal.spans import Span, paint
 from layer_decoding.terminal.theme import (
@@ -82,7 +83,7 @@ def test_the_first_rule_that_speaks_decides(choice):
 
 
 def test_each_stream_is_asked_for_itself(monkeypatch):
-    for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLORFGBG"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TERM", "COLORTERM", "COLORFGBG"):
         monkeypatch.delenv(name, raising=False)
     assert terminal_of(Stream(True)).theme is COLOUR
     assert terminal_of(Stream(False)).theme is PLAIN
@@ -151,19 +152,6 @@ PALETTES = {
     "Terminal.app": ("c23621", "fc391f", "000000", "ffffff"),
     "Windows Terminal": ("c50f1f", "e74856", "0c0c0c", None),
 }
-
-
-def luminance(colour):
-    """Relative luminance of a colour such as ff0000, as WCAG 2.1 defines it."""
-    shares = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, other):
-    """The contrast of two colours, from 1 to 21."""
-    darker, lighter = sorted([luminance(one), luminance(other)])
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 def test_contrast_by_hand():

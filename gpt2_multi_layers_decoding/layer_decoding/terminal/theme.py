@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 from colorama import Back, Fore, Style
 
-Chance = Literal["slight", "fair", "likely", "sure"]  # a probability, in steps; below all of them is plain
+Chance = Literal["slight", "fair", "likely", "sure"]  # a probability or another measure, in steps; the lowest is plain
 Role = Literal["plain", "agrees", "differs", "heading", "note", "chosen", "cursor"] | Chance
 MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
 
@@ -64,15 +64,20 @@ COLOUR = Theme(
     piece="\x1b[4m",  # underlined
     note=Style.DIM,
     chosen=Style.BRIGHT + Fore.GREEN,
-    slight=Back.BLUE + Fore.LIGHTWHITE_EX,  # from dark to light, as heat maps go
-    fair=Back.CYAN + Fore.BLACK,
-    likely=Back.GREEN + Fore.BLACK,
-    sure=Back.YELLOW + Fore.BLACK,
+    slight=Back.LIGHTWHITE_EX + Fore.BLACK,  # from light to dark in every palette
+    fair=Back.LIGHTCYAN_EX + Fore.BLACK,
+    likely=Back.CYAN + Fore.BLACK,
+    sure=Back.BLUE + Fore.LIGHTWHITE_EX,
     cursor=_REVERSED,
     reset=Style.RESET_ALL,
     marks=("", ""),
 )
 MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
+# One hue from light to dark, of the 256 colours of xterm, that no palette changes: black on three blues, white on one.
+BLUES = {
+    chance: f"\x1b[48;5;{back}m\x1b[38;5;{fore}m"
+    for chance, back, fore in (("slight", 153, 16), ("fair", 75, 16), ("likely", 32, 16), ("sure", 25, 231))
+}
 COLOUR_ON_LIGHT = replace(COLOUR, differs=Fore.RED)  # bright red has a contrast of 3 to 4 : 1 on white
 
 
@@ -131,7 +136,14 @@ def theme_of(stream: TextIO, colour: str = "auto", environ: Mapping[str, str] = 
     """Plain, or in colour for a background that is light where the terminal says so, else dark."""
     if not wants_colour(stream, colour, environ):
         return PLAIN
-    return COLOUR_ON_LIGHT if is_light(environ) else COLOUR
+    theme = COLOUR_ON_LIGHT if is_light(environ) else COLOUR
+    return replace(theme, **BLUES) if has_256_colours(environ) else theme
+
+
+def has_256_colours(environ: Mapping[str, str]) -> bool:
+    """Whether COLORTERM or TERM promise at least the 256 colours of xterm."""
+    term = environ.get("TERM", "")
+    return environ.get("COLORTERM") in ("truecolor", "24bit") or "256color" in term or "direct" in term
 
 
 def is_light(environ: Mapping[str, str]) -> bool:
