@@ -95,7 +95,7 @@ def show(args: Namespace) -> None:
         return render_growing(partial_one, prompt, pieces, now, size.lines - 1)
 
     def work(on_step: OnStep) -> LayerDecoding:
-        measures = args.json or bool(args.save) or args.view in ("table", "steps")
+        measures = args.json or bool(args.save) or args.view in ("table", "steps", "text")
         return decode_layers(
             loaded.model,
             prompt_ids,

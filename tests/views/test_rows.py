@@ -241,3 +241,19 @@ def test_rows_that_outgrow_the_screen_keep_their_ends():
         assert lines[-1] == "Layer 12: … the little and the little"
         assert [line.partition(":")[0] for line in lines[2:]] == [f"Layer {n}" for n in range(13 - len(lines) + 2, 13)]
         assert all(line.endswith("  27/27") for line in lines[2:-1])
+
+
+def test_a_token_that_is_right_does_not_look_wrong():
+    """Along a given text: marked is what neither the last layer says nor the text has; agreement is counted alone."""
+    decoding = LayerDecoding(
+        *("shared", 2, (1,), 3),
+        (LayerRow(1, (0, 1, 2), False), LayerRow(2, (0, 3, 3), False)),
+        None,
+        text_ids=(0, 1, 7),
+    )
+    assert render_rows(decoding, "p", PIECES, Terminal())[2:] == [
+        "Layer 1:  and the [little]  1/3",
+        "Layer 2:  and,,",
+        "Text:     and theI  1/3",
+    ]
+    assert "from layer 2's and from the text's own" in " ".join(render_decoding(decoding, "p", PIECES, Terminal()))

@@ -14,7 +14,8 @@ import goldens
 from layer_decoding.decoding.text import measure_text, read_passage
 from layer_decoding.files.documents import text_document, to_json
 from layer_decoding.files.tables import text_table
-from layer_decoding.results.text import LayerSummary
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.text import LayerSummary, Passage
 from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
 from layer_decoding.views.text import in_short, render_passage, render_summaries
 from row_texts import BRACKETED, UNMARKED
@@ -126,3 +127,13 @@ def test_table_of_numbers():
     assert [row[0] for row in rows] == ["1", "6", "12"]
     assert rows[0][-1] == ""  # infinite
     assert float(rows[1][-1]) == pytest.approx(math.exp(2))
+
+
+def test_a_prediction_that_is_right_does_not_look_wrong():
+    row, last = LayerRow(1, (3, 4, 5), finished=False), LayerRow(2, (3, 5, 6), finished=False)
+    part = LayerDecoding("shared", 2, (0,), 3, (row, last), None, text_ids=(3, 4, 6))
+    pieces = goldens.StoredPieces([b"a", b"b", b"c", b"d", b"e", b"f", b"g"])
+    passage = Passage(2, (3, 4, 6), ((0, part),))
+    assert render_passage(passage, [1, 2], 4, pieces, Terminal())[2] == "Layer 1: d* e* [f]"
+    (line,) = [text for text in render_passage(passage, [1, 2], 4, pieces, Terminal(COLOUR)) if "Layer 1:" in text]
+    assert f"{COLOUR.chosen}e{COLOUR.reset}*" in line

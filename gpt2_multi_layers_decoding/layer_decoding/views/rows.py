@@ -77,17 +77,18 @@ def render_growing(decoding: LayerDecoding, prompt: str, pieces: Pieces, termina
 
 
 def text_spans(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
-    """The text that the rows are read along, as a row: marked where the last layer would have said something else."""
+    """The text that the rows are read along, as a row: right everywhere; how often the last layer says so."""
     final = decoding.final_row
     same = [token == said for token, said in zip(decoding.text_ids, final.ids, strict=True)]
-    spans = token_spans(pieces.of(decoding.text_ids), same, terminal)
+    spans = token_spans(pieces.of(decoding.text_ids), [True] * len(same), terminal)
     return [*spans, Span(f"  {sum(same)}/{len(same)}", "note", glued=True)]
 
 
 def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
     """A row's tokens, those that differ from the last row's marked, and how many do not at its end."""
     same, leaves_at = compare(row, decoding)
-    spans = token_spans(pieces.of(row.ids), same, terminal)
+    right = decoding.correct(row) if decoding.context == "shared" else same
+    spans = token_spans(pieces.of(row.ids), [one or other for one, other in zip(same, right, strict=True)], terminal)
     if leaves_at is not None:
         spans.insert(leaves_at, Span(terminal.glyphs.leaves, "note"))
     if row is decoding.final_row:
@@ -116,12 +117,13 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
             [Span("Tokens marked "), example, Span(f" are not in layer {last}'s text in this order; n/{total} are.")],
             [Span("A row leaves that text at "), leaves, Span(".")],
         ]
+    differing = f"differ from layer {last}'s" + ("" if decoding.is_greedy else " and from the text's own")
     lines = [
         [
             Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}."),
             Span(" Each token is said by itself, after the text so far: early layers string pieces of words together."),
         ],
-        [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
+        [Span("Tokens marked "), example, Span(f" {differing}; n/{total} agree.")],
     ]
     return lines + half_step_notes(decoding) + settling_notes(decoding, glyphs)
 
