@@ -73,11 +73,6 @@ COLOUR = Theme(
     marks=("", ""),
 )
 MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
-# One hue from light to dark, of the 256 colours of xterm, that no palette changes: black on three blues, white on one.
-BLUES = {
-    chance: f"\x1b[48;5;{back}m\x1b[38;5;{fore}m"
-    for chance, back, fore in (("slight", 153, 16), ("fair", 75, 16), ("likely", 32, 16), ("sure", 25, 231))
-}
 COLOUR_ON_LIGHT = replace(COLOUR, differs=Fore.RED)  # bright red has a contrast of 3 to 4 : 1 on white
 
 
@@ -137,7 +132,16 @@ def theme_of(stream: TextIO, colour: str = "auto", environ: Mapping[str, str] = 
     if not wants_colour(stream, colour, environ):
         return PLAIN
     theme = COLOUR_ON_LIGHT if is_light(environ) else COLOUR
-    return replace(theme, **BLUES) if has_256_colours(environ) else theme
+    return in_blues(theme) if has_256_colours(environ) else theme
+
+
+def in_blues(theme: Theme) -> Theme:
+    """A theme whose shades are of one hue, from light to dark: of the 256 colours of xterm, that no palette changes."""
+    black, white = "\x1b[38;5;16m", "\x1b[38;5;231m"
+    back = "\x1b[48;5;{}m".format
+    return replace(
+        theme, slight=back(153) + black, fair=back(75) + black, likely=back(32) + black, sure=back(25) + white
+    )
 
 
 def has_256_colours(environ: Mapping[str, str]) -> bool:
