@@ -15,9 +15,11 @@ a table of layers and steps with how sure each was, the likeliest tokens at ever
 
 from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
 
+import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -29,7 +31,7 @@ from layer_decoding.cli.options import (
     add_save_option,
     rows_asked,
 )
-from layer_decoding.cli.progress import LiveRows, OnStep, Progress
+from layer_decoding.cli.progress import Draw, LiveRows, OnStep, Progress
 from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
 from layer_decoding.files.documents import greedy_document
@@ -40,8 +42,8 @@ from layer_decoding.models.sizes import layer_count
 from layer_decoding.results.greedy import LayerDecoding, partial_decoding
 from layer_decoding.results.measures import BY_OPTION, MEASURES
 from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.theme import Terminal, screen_columns, terminal_of
-from layer_decoding.views.rows import render_rows
+from layer_decoding.terminal.theme import MINIMUM_WIDTH, redraws, terminal_of
+from layer_decoding.views.rows import render_growing
 from layer_decoding.views.view import View, render_view
 
 PURPOSE = "What each layer of GPT-2 would have said, beside what the model wrote."
@@ -87,12 +89,13 @@ def show(args: Namespace) -> None:
     layers = rows_asked(args, layer_count(loaded.model))
     track = tracked_tokens(args, pieces)
 
-    def frame(rows: dict[Layer, list[int]]) -> list[str]:
+    def frame(rows: dict[Layer, list[int]], size: os.terminal_size) -> list[str]:
         partial_one = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
-        return render_rows(partial_one, prompt, pieces, terminal)
+        now = replace(terminal, width=max(MINIMUM_WIDTH, min(args.width or size.columns, size.columns)))
+        return render_growing(partial_one, prompt, pieces, now, size.lines - 1)
 
     def work(on_step: OnStep) -> LayerDecoding:
-        measures = args.json or bool(args.save) or args.view in ("table", "steps")
+        measures = args.json or bool(args.save) or args.view in ("table", "steps", "text")
         return decode_layers(
             loaded.model,
             prompt_ids,
@@ -104,7 +107,7 @@ def show(args: Namespace) -> None:
             on_step=on_step,
         )
 
-    decoding, stop = watched(args, choose_progress(args, terminal, frame), work, in_seconds)
+    decoding, stop = watched(args, choose_progress(args, frame), work, in_seconds)
     if decoding is None:
         raise stop or AssertionError  # nothing was finished
 
@@ -121,14 +124,11 @@ def show(args: Namespace) -> None:
     deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces), stop)
 
 
-def choose_progress(
-    args: Namespace, terminal: Terminal, frame: Callable[[dict[Layer, list[int]]], list[str]]
-) -> Progress:
+def choose_progress(args: Namespace, frame: Draw) -> Progress:
     """Who is told of each step: nobody, a progress line, or the rows growing on the screen."""
-    is_screen = sys.stdout.isatty() and (terminal.width or 0) <= screen_columns()
-    if args.json or args.quiet or args.view != "rows" or args.no_live or not is_screen:
+    if args.json or args.quiet or args.view != "rows" or args.no_live or not redraws(sys.stdout):
         return progress_of(args, new_tokens(args))
-    return LiveRows(sys.stdout, frame, args.max_new_tokens)
+    return LiveRows(sys.stdout, frame)
 
 
 def new_tokens(args: Namespace) -> int:

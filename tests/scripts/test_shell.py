@@ -20,6 +20,7 @@ from wcwidth import wcwidth
 import multi_layer_decoding_demo as demo
 from conftest import SOURCE
 from layer_decoding.cli.progress import LiveRows
+from layer_decoding.terminal.theme import COLOUR, screen_size, terminal_of
 
 fcntl = pytest.importorskip("fcntl", reason="pseudo-terminals are for Unix")
 termios = pytest.importorskip("termios")
@@ -257,7 +258,7 @@ def test_the_live_view_on_a_terminal(on_terminal, mini, monkeypatch, capsys):
     assert run.screen.moves_up == 7  # once for each step but the first, and twice to clear
     assert "6" in seen
     assert len(seen) > 1, "no frame was seen before the last"
-    assert "\x1b[31m" in run.output
+    assert COLOUR.differs in run.output
     assert run.screen.style == ""
     shown = run.screen.text()
     assert [line.split(" ")[0] for line in shown[:3]] == ["Loading", "Running", "6"]
@@ -309,29 +310,72 @@ def size(monkeypatch):
     return size
 
 
-@pytest.mark.parametrize("lines, drawn", [(LINES - 1, True), (LINES, False), (LINES + 5, False)])
-def test_a_frame_is_drawn_only_if_all_of_it_fits(size, lines, drawn):  # noqa: ARG001
-    """The line below the frame, where the cursor waits, counts as well."""
-    stream, screen = FakeTerminal(), Screen()
-    view = LiveRows(stream, lambda rows: [f"line {n}: {rows}" for n in range(lines)], 5)
-    view.on_step(1, {7: 8})
-    screen.feed(stream.getvalue().replace("\n", "\r\n"))
-    assert screen.text() == ([f"line {n}: {{7: [8]}}" for n in range(lines)] if drawn else [])
-    view.on_step(2, {7: 9})
-    view.close()
+def on_screen(stream):
+    """What a terminal shows of what was written to it."""
     screen = Screen()
     screen.feed(stream.getvalue().replace("\n", "\r\n"))
-    assert screen.text() == []
+    return screen
 
 
-def test_a_frame_that_outgrows_the_screen_is_taken_away(size):  # noqa: ARG001
-    stream, screen = FakeTerminal(), Screen()
-    view = LiveRows(stream, lambda rows: ["x" * COLUMNS] * (10 * len(rows[1])), 5)
-    for step in range(1, 6):
-        view.on_step(step, {1: step})
-    screen.feed(stream.getvalue().replace("\n", "\r\n"))
-    assert screen.text() == []
-    assert screen.moves_up == 3  # before the second frame, and twice to clear it
+@pytest.mark.parametrize("lines", [LINES - 1, LINES, LINES + 5])
+def test_a_frame_higher_than_the_screen_keeps_its_last_lines(size, lines):  # noqa: ARG001
+    """The line below the frame, where the cursor waits, counts as well."""
+    stream = FakeTerminal()
+    view = LiveRows(stream, lambda rows, _: [f"line {n}: {rows}" for n in range(lines)])
+    view.on_step(1, {7: 8})
+    assert on_screen(stream).text() == [f"line {n}: {{7: [8]}}" for n in range(lines)][1 - LINES :]
+    view.on_step(2, {7: 9})
+    assert on_screen(stream).text()[-1] == f"line {lines - 1}: {{7: [8, 9]}}"
+    view.close()
+    assert on_screen(stream).text() == []
+
+
+def narrowed(lines, columns):
+    """What is left on a screen that wraps its lines anew."""
+    return [line[at : at + columns] for line in lines for at in range(0, max(1, len(line)), columns)]
+
+
+@pytest.mark.parametrize("environ", [{"TERM": "xterm-256color"}, {"TERM": "xterm", "XTERM_VERSION": "XTerm(390)"}])
+def test_a_screen_that_is_made_narrower_is_left_without_litter(size, monkeypatch, environ):
+    """Whether or not the terminal wraps what stands there anew: nothing is left, nothing above is touched."""
+    monkeypatch.delenv("XTERM_VERSION", raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    stream = FakeTerminal()
+    view = LiveRows(stream, lambda rows, now: ["x" * now.columns, "", f"{rows}"])
+    stream.write("before\n")
+    view.on_step(1, {1: 5})
+    shown = on_screen(stream).text()
+    size.columns = 30
+    again = narrowed(shown, 30) if "XTERM_VERSION" not in environ else [line[:30] for line in shown]
+    stream.seek(0)
+    stream.truncate()
+    stream.write("".join(f"{line}\n" for line in again))
+    view.on_step(2, {1: 6})
+    assert on_screen(stream).text() == ["before", "x" * 30, "", "{1: [5, 6]}"]
+    view.close()
+    assert on_screen(stream).text() == ["before"]
+
+
+@pytest.mark.parametrize("environ, live", [({"TERM": "dumb"}, False), ({"TERM": "xterm"}, True)])
+def test_no_live_view_on_a_terminal_that_cannot_move_its_cursor(monkeypatch, environ, live):
+    monkeypatch.setenv("TERM", environ["TERM"])
+    monkeypatch.setattr(sys, "stdout", FakeTerminal())
+    args = demo.build_parser().parse_args([])
+    assert isinstance(demo.choose_progress(args, lambda *_: []), LiveRows) is live
+
+
+def test_the_size_is_the_terminals_own(monkeypatch):
+    """Not what a shell exported before the window changed."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("LINES", "100")
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w", encoding="utf-8") as stream:
+        assert screen_size(stream) == (200, 100)  # a terminal that does not know
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        assert screen_size(stream) == (COLUMNS, LINES)
+        assert terminal_of(stream).width == COLUMNS
+    os.close(ours)
 
 
 def test_the_answer_fits_a_screen_that_was_made_narrower(size, mini, monkeypatch):

@@ -4,8 +4,10 @@ import re
 import unicodedata
 from dataclasses import replace
 
+from wcwidth import wcswidth
+
 import goldens
-from layer_decoding.terminal.theme import PLAIN
+from layer_decoding.terminal.theme import COLOUR, PLAIN, Terminal
 
 OUR_ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 UNMARKED = replace(PLAIN, marks=("", ""))
@@ -23,6 +25,23 @@ PIECES = goldens.StoredPieces(TABLE)
 def words(text):
     """A text without its spaces, which wrapping may move to the next line."""
     return text.replace(" ", "")
+
+
+BRACKETED = replace(PLAIN, marks=("⟦", "⟧"))  # by marks from outside of every token's alphabet
+
+
+def assert_colour_is_decoration(lines_of, width, glyphs):
+    """Coloured lines hold the words of the plain ones without their marks, and a reset at their ends; all fit."""
+    coloured, unmarked, marked = (lines_of(Terminal(theme, glyphs, width)) for theme in (COLOUR, UNMARKED, BRACKETED))
+    bare = [OUR_ESCAPES.sub("", line) for line in coloured]
+    assert bare == unmarked
+    assert words("".join(bare)) == words("".join(marked).translate({ord(mark): "" for mark in "⟦⟧"}))
+    for line in coloured:
+        opened = OUR_ESCAPES.findall(line)
+        assert opened == [] or opened[-1] == COLOUR.reset
+        assert "\n" not in line
+    for line in [*bare, *marked] if width else []:
+        assert wcswidth(line) <= width
 
 
 DIRECTIONS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}

@@ -44,17 +44,20 @@ def test_panels_by_hand():
 
 
 def test_a_table_by_hand():
-    """The head is one heading; marks take cells in colour too, so that columns stand under each other."""
-    columns = [
-        Column([[Span("a")], [Span("one", "heading")], [Span("x")]], gap=0),
-        Column([[Span("b")], [Span(" 你", "differs")], [Span("y")]]),
-        Column([[Span("n")], [Span("9")], [Span("10")]], gap=2, right=True),
-    ]
-    assert table(columns, Terminal(), heads=1) == ["a   b       n", "one  [你]   9", "x   y      10"]
-    assert table(columns, Terminal(COLOUR), heads=1) == [
-        "\x1b[1ma   b       n\x1b[0m",
-        "\x1b[1mone\x1b[0m  \x1b[31m你\x1b[0m     9",
-        "x   y      10",
+    """The head is one heading; a column is as wide as its widest cell, with the marks that its theme draws."""
+    plain, coloured = (
+        [
+            Column([[Span("a")], [Span("one", "heading")], [Span("x")]], gap=0),
+            Column([[Span("b")], [Span(" 你", "differs")], [Span("y")]], theme=theme),
+            Column([[Span("n")], [Span("9")], [Span("10")]], gap=2, right=True),
+        ]
+        for theme in (PLAIN, COLOUR)
+    )
+    assert table(plain, Terminal(), heads=1) == ["a   b       n", "one  [你]   9", "x   y      10"]
+    assert table(coloured, Terminal(COLOUR), heads=1) == [
+        "\x1b[1ma   b     n\x1b[0m",
+        f"\x1b[1mone\x1b[0m  {COLOUR.paint('你', 'differs')}   9",
+        "x   y    10",
     ]
 
 

@@ -138,9 +138,9 @@ def test_a_family_of_several_tokens_by_hand():
 def test_a_row_is_counted_as_it_is_drawn(texts, same):
     """Whatever differs in it: no mark stands inside an emoji, so that the parts are as wide as the whole."""
     spans = token_spans(texts, same[: len(texts)], Terminal())
-    assert cells_of(spans) == wcswidth(paint(merge(spans), PLAIN))
+    assert cells_of(spans, PLAIN) == wcswidth(paint(merge(spans), PLAIN))
 
 
 def test_a_family_is_two_cells_wherever_it_stands():
-    assert cells_of([Span(FAMILY)]) == cells_of([Span("a"), Span(FAMILY, "differs")]) - 3 == 2
+    assert cells_of([Span(FAMILY)], PLAIN) == cells_of([Span("a"), Span(FAMILY, "differs")], PLAIN) - 3 == 2
     assert alone(escape(FAMILY)) == FAMILY

@@ -55,7 +55,7 @@ def output_of(command: str, colour: str = "never") -> str | None:
     words = words_of(command)
     if words is None:
         return None
-    environ = os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1"}
+    environ = os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color"}
     run = subprocess.run(
         [sys.executable, *words, f"--color={colour}", "--quiet"],
         cwd=SOURCE,
@@ -112,7 +112,7 @@ def draw(file: Path, title: str, output: str) -> None:
     lines = Text.from_ansi(output)
     width = max(line.cell_len for line in lines.split("\n", allow_blank=True))
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=width, file=nowhere, force_terminal=True, color_system="standard")
+        console = Console(record=True, width=width, file=nowhere, force_terminal=True, color_system="256")
         console.print(lines, soft_wrap=True)
     svg = console.export_svg(title=title, unique_id="rows")
     # Fonts of the reader's own: a picture that fetches nothing.

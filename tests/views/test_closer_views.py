@@ -16,11 +16,11 @@ from conftest import random_gpt2
 from layer_decoding import UsageError, decode_layers
 from layer_decoding.decoding.text import read_layers, track_step
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
-from layer_decoding.results.measures import BY_OPTION, MEASURES, percent
+from layer_decoding.results.measures import BY_OPTION, MEASURES, Shades, percent
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 from layer_decoding.views.rows import render_decoding
 from layer_decoding.views.steps import render_steps
-from layer_decoding.views.table import render_table
+from layer_decoding.views.table import level_by, render_table, shade_notes
 from layer_decoding.views.track import axis, rank_bar, render_track, tracked_at
 from measured_decodings import PIECES, measured
 
@@ -52,16 +52,15 @@ def test_golden(name, view):
 @settings(max_examples=60)
 @given(measured() | measured(given_text=True), st.none() | st.integers(40, 200), st.sampled_from([Glyphs(), ASCII]))
 def test_colour_without_escapes_is_plain_without_marks(decoding, width, glyphs):
-    """The marks that stand in for a shade are blanks in colour: the same words, at the same places."""
+    """The bars beside the shades are there in colour too: the same words, at the same places."""
     coloured, unmarked, plain = (
         every_view(decoding, Terminal(theme, glyphs, width)) for theme in (COLOUR, UNMARKED, PLAIN)
     )
-    blanks = {ord(mark): " " for mark in glyphs.chances}
     for name in plain:
         bare = [OUR_ESCAPES.sub("", line).rstrip(" ") for line in coloured[name]]
         assert bare == [line.rstrip(" ") for line in unmarked[name]]
-        if name.startswith("table") and glyphs != ASCII:  # the ASCII marks are in texts and numbers too
-            assert bare == [line.translate(blanks).rstrip(" ") for line in plain[name]]
+        if name.startswith("table"):
+            assert bare == [line.rstrip(" ") for line in plain[name]]
         for line in coloured[name]:
             opened = OUR_ESCAPES.findall(line)
             assert opened == [] or opened[-1] == COLOUR.reset
@@ -325,3 +324,39 @@ def test_every_view_names_the_text_that_it_goes_along():
     track = render_track(look, "p", numbered_pieces(), Terminal())
     assert any(line.startswith("<3>*") for line in track)
     assert "the token of the text" in " ".join(track)
+
+
+# ---------------------------------------------------------------- what the shades show
+
+
+def test_the_numbers_shade_by_themselves():
+    """The surest layer is the least undecided: its probabilities are dark, its entropies pale."""
+    decoding, prompt, pieces = goldens.stored("measured")
+    for name, measure in BY_OPTION.items():
+        if not measure.is_in(decoding):
+            continue
+        lines = render_table(decoding, prompt, pieces, Terminal(), measure)
+        rows = [line.split("Layer", 1)[-1] for line in lines if re.match(r" *\d+ ", line)]
+        level_of = level_by(measure, decoding.rows)
+        for line, row in zip(rows, decoding.rows, strict=True):
+            bars = "".join((" " + Glyphs().chances)[level_of(value)] for value in measure.values(row))
+            assert re.sub("[^▂▄▆█]", "", line) == bars.replace(" ", ""), name
+        assert any(line.startswith("Shaded from ") for line in lines)
+
+
+@pytest.mark.parametrize("option", ["entropy", "rank", "probability"])
+def test_a_bound_is_where_a_shade_begins(option):
+    measure = BY_OPTION[option]
+    shades = Shades(measure, measure.low, 1000.0 if measure.high is None else measure.high, 5)
+    bounds = shades.bounds()
+    assert [bounds[0], bounds[-1]] == pytest.approx([shades.low, shades.high])
+    assert [shades.level(bound * 1.0001 + 1e-9) for bound in bounds[:-1]] == [0, 1, 2, 3, 4]
+    assert [shades.level(bound * 0.9999) for bound in bounds[1:]] == [0, 1, 2, 3, 4]
+    assert [shades.level(value) for value in (math.inf, math.nan, 1e9)] == [0, 0, 4]
+
+
+def test_numbers_that_are_all_alike_have_no_shade():
+    (row,) = [LayerRow(12, (1, 2), False, (-1.0, -1.0), final_token_rank=(1, 1), entropy_bits=(0.0, 0.0))]
+    for option in ("rank", "entropy"):
+        assert shade_notes(BY_OPTION[option], [row], 12, Terminal()) == []
+        assert [level_by(BY_OPTION[option], [row])(value) for value in (1.0, 0.0)] == [0, 0]

@@ -7,16 +7,15 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wcwidth import wcswidth
 
 import goldens
 from layer_decoding.results.greedy import LayerDecoding, LayerRow, partial_decoding
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import visible
-from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
-from layer_decoding.views.rows import render_decoding, render_rows, settling
-from row_texts import OUR_ESCAPES, PIECES, TABLE, UNMARKED, words
+from layer_decoding.terminal.theme import ASCII, PLAIN, Glyphs, Terminal
+from layer_decoding.views.rows import render_decoding, render_growing, render_rows, settles_lines, settling
+from row_texts import PIECES, TABLE, assert_colour_is_decoration, words
 
 
 @st.composite
@@ -48,17 +47,9 @@ def test_golden(name, view):
 
 @given(decodings() | decodings(given_text=True), st.none() | st.integers(20, 200), st.sampled_from([Glyphs(), ASCII]))
 def test_colour_without_escapes_is_plain_without_marks(decoding, width, glyphs):
-    coloured, unmarked, plain = (
-        render_decoding(decoding, "A [long] time\n", PIECES, Terminal(theme, glyphs, width))
-        for theme in (COLOUR, UNMARKED, PLAIN)
+    assert_colour_is_decoration(
+        lambda terminal: render_decoding(decoding, "A [long] time\n", PIECES, terminal), width, glyphs
     )
-    assert [OUR_ESCAPES.sub("", line) for line in coloured] == unmarked
-    assert len(plain) == len(unmarked)
-    for line in coloured:
-        opened = OUR_ESCAPES.findall(line)
-        assert opened == [] or opened[-1] == COLOUR.reset
-    for line in plain if width else []:
-        assert wcswidth(line) <= width
 
 
 @given(decodings())
@@ -206,8 +197,18 @@ def test_settling_counts_every_token():
     assert "×" not in settling([1], ASCII)
 
 
+def test_each_token_with_the_layer_at_which_it_settles():
+    rows = {1: [0, 1, 2, 14], 12: [0, 13, 2, 14]}
+    decoding = replace(partial_decoding("shared", 12, [1], 4, rows), settles_at=(1, 12, 3, 7))
+    said = ["Settles:    and 1 " + "-" * 40 + r" 12  little 3 \xE2 7"]
+    assert settles_lines(decoding, PIECES, Terminal()) == said
+    narrow = settles_lines(decoding, PIECES, Terminal(width=60))
+    assert narrow == ["Settles:    and 1", "          " + " " + "-" * 40 + " 12", r"            little 3 \xE2 7"]
+    assert settles_lines(replace(decoding, settles_at=None), PIECES, Terminal()) == []
+
+
 def test_the_legend_says_what_a_row_is():
-    shared, own = ("\n".join(goldens.rendered(name, "unwrapped").splitlines()[-4:]) for name in ("shared", "own"))
+    shared, own = ("\n".join(goldens.rendered(name, "unwrapped").splitlines()[-5:]) for name in ("shared", "own"))
     assert "Settles at" in shared
     assert "Settles at" not in own
     assert "n/20" in shared
@@ -223,3 +224,36 @@ def test_a_view_under_way_is_rendered_as_the_end_is(decoding):
     assert render_rows(partial, "p", PIECES, Terminal(width=40)) == render_rows(
         decoding, "p", PIECES, Terminal(width=40)
     )
+
+
+def test_rows_that_outgrow_the_screen_keep_their_ends():
+    """Whole as long as they fit; then a line each, up to the newest token; of too many rows the last."""
+    rows = {layer: [0, 1, 2] * 9 for layer in range(1, 13)}
+    decoding = partial_decoding("shared", 12, [1], 40, rows)
+    whole = render_rows(decoding, "p", PIECES, Terminal(width=40))
+    assert len(whole) > 20
+    assert render_growing(decoding, "p", PIECES, Terminal(width=40), len(whole)) == whole
+    for height in (20, 14, 9):
+        lines = render_growing(decoding, "once " * 30, PIECES, Terminal(width=40), height)
+        assert len(lines) == min(height, 14)
+        assert max(map(len, lines)) <= 40
+        assert lines[0].startswith("Prompt: …nce once")
+        assert lines[-1] == "Layer 12: … the little and the little"
+        assert [line.partition(":")[0] for line in lines[2:]] == [f"Layer {n}" for n in range(13 - len(lines) + 2, 13)]
+        assert all(line.endswith("  27/27") for line in lines[2:-1])
+
+
+def test_a_token_that_is_right_does_not_look_wrong():
+    """Along a given text: marked is what neither the last layer says nor the text has; agreement is counted alone."""
+    decoding = LayerDecoding(
+        *("shared", 2, (1,), 3),
+        (LayerRow(1, (0, 1, 2), False), LayerRow(2, (0, 3, 3), False)),
+        None,
+        text_ids=(0, 1, 7),
+    )
+    assert render_rows(decoding, "p", PIECES, Terminal())[2:] == [
+        "Layer 1:  and the [little]  1/3",
+        "Layer 2:  and,,",
+        "Text:     and theI  1/3",
+    ]
+    assert "from layer 2's and from the text's own" in " ".join(render_decoding(decoding, "p", PIECES, Terminal()))

@@ -18,7 +18,7 @@ from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import sampling_document, to_json
 from layer_decoding.results.sampling import Distribution, ModelSamples, Sample, Sampling, SamplingRun, TokenShare
 from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, top_k_notice
-from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
+from layer_decoding.terminal.theme import ASCII, Glyphs, Terminal
 from layer_decoding.views.distribution import bar, render_panel
 from layer_decoding.views.sampling import (
     render_greedy,
@@ -29,7 +29,7 @@ from layer_decoding.views.sampling import (
     render_sampling,
 )
 from multi_layer_sampling_decoding_demo import parse_values
-from row_texts import OUR_ESCAPES, PIECES, TABLE, UNMARKED, words
+from row_texts import PIECES, TABLE, UNMARKED, assert_colour_is_decoration, words
 
 
 def text_of(ids, index=0, nats=-1.0, kept=None):
@@ -75,19 +75,6 @@ def whole(model, terminal):
     for sampling in model.samplings:
         lines += render_sampling(sampling, model.greedy, PIECES, terminal)
     return lines + render_means(model, terminal) + render_notes(terminal)
-
-
-def assert_colour_is_decoration(lines_of, width, glyphs):
-    """Coloured text without its escapes is plain text without its marks; no line is wider than the screen."""
-    coloured, unmarked, plain = (lines_of(Terminal(theme, glyphs, width)) for theme in (COLOUR, UNMARKED, PLAIN))
-    assert [OUR_ESCAPES.sub("", line) for line in coloured] == unmarked
-    assert len(plain) == len(unmarked)
-    for line in coloured:
-        opened = OUR_ESCAPES.findall(line)
-        assert opened == [] or opened[-1] == COLOUR.reset
-        assert "\n" not in line
-    for line in plain if width else []:
-        assert wcswidth(line) <= width
 
 
 @given(models(), st.none() | st.integers(20, 200), st.sampled_from([Glyphs(), ASCII]))

@@ -14,9 +14,11 @@ import goldens
 from layer_decoding.decoding.text import measure_text, read_passage
 from layer_decoding.files.documents import text_document, to_json
 from layer_decoding.files.tables import text_table
-from layer_decoding.results.text import LayerSummary
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.text import LayerSummary, Passage
 from layer_decoding.terminal.theme import ASCII, COLOUR, Terminal
 from layer_decoding.views.text import in_short, render_passage, render_summaries
+from row_texts import BRACKETED, UNMARKED
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -46,26 +48,35 @@ def test_golden(view):
 
 
 @pytest.mark.parametrize("glyphs", [Terminal().glyphs, ASCII])
-@pytest.mark.parametrize("cells", [*range(20, 64), 100, None])
-def test_colour_and_marks_say_the_same_in_the_same_places(cells, glyphs):
-    """Without the escapes coloured lines are the plain ones without the marks; columns stand where they stood."""
-    text = stored()
-    plain = render_text(*text, Terminal(glyphs=glyphs, width=cells))
-    colour = render_text(*text, Terminal(COLOUR, glyphs, cells))
-    assert len(plain) == len(colour)
-    for with_marks, painted in zip(plain, colour, strict=True):
-        stripped = ESCAPES.sub("", painted)
-        without = re.sub(r"[\[\]]", "", with_marks)
-        assert re.sub(r"[\[\]]", "", stripped).split() == without.split()
-        assert cells is None or max(width(with_marks), width(stripped)) <= cells, with_marks
-        assert not re.search(r"[\x00-\x1f\u202e]", stripped)
-        assert (
-            painted.count("\x1b[3") == 0
-            or painted.endswith(("\x1b[0m", "*"))
-            or ESCAPES.findall(painted)[-1] == "\x1b[0m"
-        )
-    words = " ".join(" ".join(ESCAPES.sub("", line) for line in colour).split())
+@pytest.mark.parametrize("cells", [*range(21, 64), 100, None])
+def test_colour_and_marks_say_the_same(cells, glyphs):
+    """Each theme fills its own panels; what is said of every token, and how to read it, is the same."""
+    coloured, unmarked, marked = (
+        render_text(*stored(), Terminal(theme, glyphs, cells)) for theme in (COLOUR, UNMARKED, BRACKETED)
+    )
+    bare = [ESCAPES.sub("", line) for line in coloured]
+    assert [line.rstrip(" ") for line in bare] == [line.rstrip(" ") for line in unmarked]
+    assert said(bare) == said([line.translate({ord(mark): "" for mark in "⟦⟧"}) for line in marked])
+    assert len(coloured) <= len(marked)
+    for line in [*bare, *marked]:
+        assert cells is None or width(line) <= cells, line
+        assert not re.search(r"[\x00-\x1f\u202e]", line)
+    for line in coloured:
+        assert (ESCAPES.findall(line) or [COLOUR.reset])[-1] == COLOUR.reset
+    words = " ".join(" ".join(bare).split())
     assert words.count("Layer 12:") >= 2
+
+
+def said(lines):
+    """The words of each row of the passage without the names of its panels, then those under it."""
+    rows, others = {}, []
+    for line in lines:
+        label = re.match(r"(Text|Layer \d+):( |$)", line)
+        if label:
+            rows.setdefault(label[1], []).extend(line[label.end() :].split())
+        elif not re.match(r"Tokens? [\d,]+", line):
+            others += line.split()
+    return rows, "".join(others)
 
 
 def test_columns_stand_under_each_other():
@@ -116,3 +127,13 @@ def test_table_of_numbers():
     assert [row[0] for row in rows] == ["1", "6", "12"]
     assert rows[0][-1] == ""  # infinite
     assert float(rows[1][-1]) == pytest.approx(math.exp(2))
+
+
+def test_a_prediction_that_is_right_does_not_look_wrong():
+    row, last = LayerRow(1, (3, 4, 5), finished=False), LayerRow(2, (3, 5, 6), finished=False)
+    part = LayerDecoding("shared", 2, (0,), 3, (row, last), None, text_ids=(3, 4, 6))
+    pieces = goldens.StoredPieces([b"a", b"b", b"c", b"d", b"e", b"f", b"g"])
+    passage = Passage(2, (3, 4, 6), ((0, part),))
+    assert render_passage(passage, [1, 2], 4, pieces, Terminal())[2] == "Layer 1: d* e* [f]"
+    (line,) = [text for text in render_passage(passage, [1, 2], 4, pieces, Terminal(COLOUR)) if "Layer 1:" in text]
+    assert f"{COLOUR.chosen}e{COLOUR.reset}*" in line

@@ -1,4 +1,4 @@
-"""--view and what belongs to it: the four ways to look at every layer along a text, the same in every script."""
+"""--view and what belongs to it: the ways to look at every layer along a text, the same in every script."""
 
 import argparse
 from argparse import Namespace
@@ -20,16 +20,16 @@ def add_view_options(
     """--view, --measure, --track and --step; `text` is what is looked at, `default` the view where none is named."""
     group.add_argument(
         "--view",
-        choices=["rows", "table", "steps", "track"],
+        choices=["rows", "table", "steps", "track", "text"],
         default=default,
         metavar="WAY",
-        help=f"{text} as rows, table, steps or track ({default or 'none'})",
+        help=f"{text} as rows, table, steps, track or shaded text ({default or 'none'})",
     )
     group.add_argument(
         "--measure",
         choices=list(measures),
         metavar="NAME",
-        help=f"in the table: {', '.join(measures)}",
+        help=f"in table or text: {', '.join(measures)}",
     )
     group.add_argument(
         "--track",
@@ -50,11 +50,15 @@ def check_view(args: Namespace, only_shared: Collection[str] = ()) -> None:
     """
     own = getattr(args, "context", "shared") == "own"
     view = args.view or "not chosen"
-    if args.measure and args.view != "table":
-        raise UsageError(f"--measure is for --view table, the view is {view}; leave it out or add --view table.")
+    if args.measure and args.view not in ("table", "text"):
+        raise UsageError(
+            f"--measure is for --view table and --view text, the view is {view}; leave it out or add --view table."
+        )
     if (args.track or args.step) and args.view != "track":
         option = "--track" if args.track else "--step"
         raise UsageError(f"{option} is for --view track, the view is {view}; leave it out or add --view track.")
+    if args.view == "text" and own:
+        raise UsageError("In own context each layer has a text of its own; use --context shared to shade one text.")
     if args.view == "track" and own:
         raise UsageError(f"Tracking compares the layers at one step of one text, and {UNSEEN}; use --context shared.")
     if args.measure in only_shared and own:

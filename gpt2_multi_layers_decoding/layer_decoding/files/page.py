@@ -7,7 +7,7 @@ Nothing from a model becomes markup, and a policy in the head lets no code and n
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from itertools import chain
@@ -21,7 +21,7 @@ from layer_decoding.layers import in_files
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
-from layer_decoding.terminal.spans import merge
+from layer_decoding.terminal.spans import Span, merge
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.rows import compare, notes, row_spans
 
@@ -61,7 +61,7 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
         notes=[merge(note) for note in notes(decoding, SCREEN.glyphs)],
         columns=_columns(decoding, names),
         table=_cells(decoding, names, next(iter(measures.values()), None)),
-        texts=[merge(row_spans(row, decoding, pieces, SCREEN)) for row in decoding.rows],
+        texts=[_text(row, decoding, pieces) for row in decoding.rows],
         measures=measures,
         shades=range(SHADES),
         data=htmlsafe_json_dumps(_data(decoding, names, measures), separators=(",", ":")),
@@ -76,6 +76,11 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
 # ---------------------------------------------------------------- what the template and the script are given
 def _shown(text: str) -> str:
     return shown(text, SCREEN)
+
+
+def _text(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> list[Span]:
+    """A row as a text; the table above it tells its tokens apart."""
+    return merge(replace(span, piece=False) for span in row_spans(row, decoding, pieces, SCREEN))
 
 
 def _token_names(decoding: LayerDecoding, pieces: Pieces) -> dict[int, str]:

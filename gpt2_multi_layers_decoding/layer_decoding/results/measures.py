@@ -25,6 +25,7 @@ class Measure:
     low: float = 0.0  # where its shades begin
     high: float | None = None  # where they end; None: at the largest that there is
     scale: Callable[[float], float] = float  # what they follow in between
+    unscale: Callable[[float], float] = float  # and back
     shown: Callable[[float], float] = float  # from the field's number to the one that is shown
     needs_shared_text: bool = False  # whether it compares a row with the text, or with the last layer on it
     mean_note: str = ""  # what its mean over a text is of; empty where that says nothing
@@ -41,6 +42,34 @@ class Measure:
     def is_in(self, decoding: LayerDecoding) -> bool:
         """Whether a decoding has it."""
         return all(getattr(row, self.field) is not None for row in decoding.rows)
+
+
+@dataclass(frozen=True)
+class Shades:
+    """How many shades stand for a measure's numbers, between two ends; shade 0 is the palest."""
+
+    measure: Measure
+    low: float
+    high: float
+    count: int
+
+    def level(self, value: float) -> int:
+        """The shade of a number; that of the lowest for what is no number."""
+        low, high = map(self.measure.scale, (self.low, self.high))
+        if not math.isfinite(value) or high <= low:
+            return 0
+        return min(self.count - 1, max(0, int(self.count * (self.measure.scale(value) - low) / (high - low))))
+
+    def bounds(self) -> list[float]:
+        """Where each shade begins, and where the last one ends."""
+        low, high = map(self.measure.scale, (self.low, self.high))
+        return [self.measure.unscale(low + (high - low) * at / self.count) for at in range(self.count + 1)]
+
+
+def shades_of(measure: Measure, rows: Sequence[LayerRow], count: int) -> Shades:
+    """The shades of a measure over some rows: up to the largest number in them, where it has no end of its own."""
+    values = [value for row in rows for value in measure.values(row) if math.isfinite(value)]
+    return Shades(measure, measure.low, max(values, default=0.0) if measure.high is None else measure.high, count)
 
 
 def percent(probability: float) -> str:
@@ -126,6 +155,7 @@ MEASURES = (
         long="{:,.0f}".format,
         low=1.0,
         scale=math.log,
+        unscale=math.exp,
         needs_shared_text=True,
     ),
     Measure(

@@ -54,7 +54,7 @@ class Page:
             label = "".join(f"{column[index]}  " for column in aligned)
             role: Role = "heading" if row is rows[0] else "plain"
             room = None if self.terminal.width is None else max(1, self.terminal.width - width(label))
-            for number, line in enumerate(wrap([Span(row[-1], role)], room)):
+            for number, line in enumerate(wrap([Span(row[-1], role)], room, self.terminal.theme)):
                 first = Span(label, role) if number == 0 else Span(" " * width(label))
                 self.lines.append(paint(merge([first, *line]), self.terminal.theme).rstrip(" "))
 
@@ -98,7 +98,8 @@ class Page:
             for _, matrix in titled:
                 spans += [self._cell(matrix, row, column, causal=causal) for column in range(first, count)]
                 spans.append(Span(" " * (each - shown * CELL)))
-            fits = self.terminal.width is None or cells_of(spans) + width(notes[row]) <= self.terminal.width
+            cells = cells_of(spans, self.terminal.theme) + width(notes[row])
+            fits = self.terminal.width is None or cells <= self.terminal.width
             self._put([*spans, Span(notes[row])] if fits else spans[:-1])
 
     def _cell(self, matrix: Matrix, row: int, column: int, *, causal: bool) -> Span:
@@ -122,7 +123,10 @@ class Page:
         yield group
 
     def _put(self, spans: Sequence[Span]) -> None:
-        self.lines += [paint(line, self.terminal.theme).rstrip(" ") for line in wrap(spans, self.terminal.width)]
+        self.lines += [
+            paint(line, self.terminal.theme).rstrip(" ")
+            for line in wrap(spans, self.terminal.width, self.terminal.theme)
+        ]
 
 
 def columns(rows: Sequence[Sequence[str]], *, numbers: bool) -> list[list[str]]:

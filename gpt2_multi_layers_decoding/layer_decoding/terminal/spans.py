@@ -1,23 +1,27 @@
 """Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from wcwidth import iter_graphemes, width
 
 from layer_decoding.terminal.hidden import whole_emoji
 from layer_decoding.terminal.pieces import shown, visible
-from layer_decoding.terminal.theme import MARK_CELLS, Role, Terminal, Theme
+from layer_decoding.terminal.theme import Role, Terminal, Theme
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding."""
+    """A stretch of one role. A `glued` one stays with the word before it, its own spaces notwithstanding.
+
+    A `piece` is every other one of the tokens that make up a word: themes in colour set it off from its neighbours.
+    """
 
     text: str
     role: Role = "plain"
     glued: bool = False
+    piece: bool = False
 
 
 def pad(text: str, cells: int) -> str:
@@ -25,45 +29,51 @@ def pad(text: str, cells: int) -> str:
     return text + " " * (cells - width(text))
 
 
-def wrap(spans: Iterable[Span], cells: int | None) -> list[list[Span]]:
+def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Span]]:
     """Break spans into lines of at most `cells` cells, before spaces where one is near; None: a single line.
 
-    Nothing is dropped: the lines joined are the spans joined. A stretch that differs counts its marks'
-    cells whether or not the theme draws them, so that coloured and plain text break at the same places.
+    Nothing is dropped: the lines joined are the spans joined. The marks that the theme draws count.
     """
     if cells is None:
         return [merge(spans)]
     lines: list[list[Span]] = [[]]
     for word in _words(spans):
-        if cells_of([*lines[-1], *word]) > cells and lines[-1]:
+        if cells_of([*lines[-1], *word], theme) > cells and lines[-1]:
             lines.append([])
-        if cells_of(word) <= cells:
+        if cells_of(word, theme) <= cells:
             lines[-1] += word
             continue
         for letter in (
-            Span(g, span.role) for span in word for g in ([span.text] if span.glued else iter_graphemes(span.text))
+            replace(span, text=g, glued=False)
+            for span in word
+            for g in ([span.text] if span.glued else iter_graphemes(span.text))
         ):
-            if cells_of([*lines[-1], letter]) > cells and lines[-1]:
+            if cells_of([*lines[-1], letter], theme) > cells and lines[-1]:
                 lines.append([])
             lines[-1].append(letter)
     return [merge(line) for line in lines]
 
 
-def cells_of(spans: Iterable[Span]) -> int:
-    """The width of a line in cells, marks included."""
-    return sum(width(span.text) + MARK_CELLS * (span.role == "differs") for span in merge(spans))
+def cells_of(spans: Iterable[Span], theme: Theme) -> int:
+    """The width of a line in cells, with the marks that the theme draws."""
+    merged = merge(spans)
+    marked = sum(role == "differs" for role, _ in groupby(merged, key=lambda span: span.role))
+    cells: int = sum(width(span.text) for span in merged)
+    return cells + theme.mark_cells * marked
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """Neighbours of one role as one span; empty ones gone; a leading space stays outside what differs.
+    """Neighbours that look the same as one span; empty ones gone; a leading space stays outside what differs.
 
     ` and the` as a difference reads ` [and the]`, not `[ and the]`.
     """
     merged: list[Span] = []
-    for role, group in groupby((span for span in spans if span.text), key=lambda span: span.role):
+    seen = (span for span in spans if span.text)
+    for (role, piece), group in groupby(seen, key=lambda span: (span.role, span.piece)):
         text = "".join(span.text for span in group)
-        blank = len(text) - len(text.lstrip(" ")) if role == "differs" else 0
-        merged += [Span(text[:blank]), Span(text[blank:], role)]
+        begins = not merged or merged[-1].role != role or not merged[-1].text
+        blank = len(text) - len(text.lstrip(" ")) if role == "differs" and begins else 0
+        merged += [Span(text[:blank]), Span(text[blank:], role, piece=piece)]
     return [span for span in merged if span.text]
 
 
@@ -75,7 +85,7 @@ def _words(spans: Iterable[Span]) -> Iterator[list[Span]]:
             if part.startswith(" ") and word and not span.glued:
                 yield word
                 word = []
-            word.append(Span(part, span.role, span.glued))
+            word.append(replace(span, text=part))
     if word:
         yield word
 
@@ -92,8 +102,12 @@ def _before_spaces(text: str) -> Iterator[str]:
 
 
 def paint(line: Iterable[Span], theme: Theme) -> str:
-    """A line as a string."""
-    return "".join(theme.paint(span.text, span.role) for span in line)
+    """A line as a string, with the theme's marks around each stretch that differs."""
+    painted = ""
+    for role, group in groupby(line, key=lambda span: span.role):
+        opening, closing = theme.marks if role == "differs" else ("", "")
+        painted += opening + "".join(theme.paint(span.text, role, piece=span.piece) for span in group) + closing
+    return painted
 
 
 def shorten(text: str, cells: int, dots: str) -> str:
@@ -128,18 +142,35 @@ def shorten_left(text: str, cells: int, dots: str) -> str:
     return dots + kept
 
 
+def tail(spans: Sequence[Span], cells: int, dots: str, theme: Theme) -> Sequence[Span]:
+    """The last of some spans, as many as fit, with dots before them where others are left out."""
+    if cells_of(spans, theme) <= cells:
+        return spans
+    start, left = len(spans), cells - width(dots)
+    while start and left >= 0:
+        start -= 1
+        left -= cells_of([spans[start]], theme)
+    return [Span(dots, "note"), *spans[start + 1 :]]
+
+
 def flush_right(text: str, cells: int) -> str:
     """Text with spaces before it, up to a width in cells."""
     return " " * (cells - width(text)) + text
 
 
 def token_spans(texts: Sequence[str], same: Sequence[bool], terminal: Terminal) -> list[Span]:
-    """One span a token. A fragment of a character or emoji has an empty one; what completes it differs if any did."""
-    spans, pending = [], False
+    """One span a token. A fragment of a character or emoji has an empty one; what completes it differs if any did.
+
+    Of the tokens that make up a word every other is a `piece`.
+    """
+    spans: list[Span] = []
+    before, piece, pending = "", False, False
     for text, whole, is_same in zip(texts, whole_emoji(texts), same, strict=True):
         pending = pending or not is_same
         written = visible(text, terminal) if text == whole else shown(whole, terminal)  # a space before one is no token
-        spans.append(Span(written, "differs" if pending else "plain"))
         if whole:
-            pending = False
+            piece = not piece and before[-1:].isalnum() and whole[0].isalnum()
+            before = whole
+        spans.append(Span(written, "differs" if pending else "agrees", piece=piece))
+        pending = pending and not whole
     return spans

@@ -8,13 +8,13 @@ import codecs
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TextIO
 
 from colorama import Back, Fore, Style
 
-Chance = Literal["slight", "fair", "likely", "sure"]  # a probability, in steps; below all of them is plain
-Role = Literal["plain", "differs", "heading", "note", "chosen", "cursor"] | Chance
+Chance = Literal["slight", "fair", "likely", "sure"]  # a probability or another measure, in steps; the lowest is plain
+Role = Literal["plain", "agrees", "differs", "heading", "note", "chosen", "cursor"] | Chance
 MINIMUM_WIDTH = 20  # a label and a few cells of text; a narrower screen wraps by itself
 
 
@@ -27,7 +27,9 @@ class Theme:
     """
 
     heading: str = ""
+    agrees: str = ""
     differs: str = ""
+    piece: str = ""  # every other piece of a word of several tokens, beside its role
     note: str = ""
     chosen: str = ""
     cursor: str = ""
@@ -38,12 +40,15 @@ class Theme:
     reset: str = ""
     marks: tuple[str, str] = ("[", "]")
 
-    def paint(self, text: str, role: Role) -> str:
-        """Text as its role looks, reset at its end. Pads and newlines are the caller's, outside."""
-        if not text or role == "plain":
-            return text
-        opening, closing = self.marks if role == "differs" else ("", "")
-        return f"{getattr(self, role)}{opening}{text}{closing}{self.reset}"
+    def paint(self, text: str, role: Role, *, piece: bool = False) -> str:
+        """Text as its role looks, reset at its end. Pads, newlines and marks are the caller's, outside."""
+        escapes = ("" if role == "plain" else getattr(self, role)) + (self.piece if piece else "")
+        return f"{escapes}{text}{self.reset}" if text and escapes else text
+
+    @property
+    def mark_cells(self) -> int:
+        """The cells that the marks around a stretch take: none where colour stands for them."""
+        return sum(map(len, self.marks))
 
     def stand_in(self, glyph: str) -> str:
         """A glyph that says without colour what a colour says: blank, and as wide, where there is colour."""
@@ -54,19 +59,21 @@ _REVERSED = "\x1b[7m"
 PLAIN = Theme()
 COLOUR = Theme(
     heading=Style.BRIGHT,
-    differs=Fore.RED,
+    agrees=Style.BRIGHT,  # weight, for whom red is no colour: what agrees stands out of what does not
+    differs=Fore.LIGHTRED_EX,  # on dark; plain red has a contrast of 3 : 1 there
+    piece="\x1b[4m",  # underlined
     note=Style.DIM,
     chosen=Style.BRIGHT + Fore.GREEN,
-    slight=Back.BLUE + Fore.LIGHTWHITE_EX,  # from dark to light, as heat maps go
-    fair=Back.CYAN + Fore.BLACK,
-    likely=Back.GREEN + Fore.BLACK,
-    sure=Back.YELLOW + Fore.BLACK,
+    slight=Back.LIGHTWHITE_EX + Fore.BLACK,  # from light to dark in every palette
+    fair=Back.LIGHTCYAN_EX + Fore.BLACK,
+    likely=Back.CYAN + Fore.BLACK,
+    sure=Back.BLUE + Fore.LIGHTWHITE_EX,
     cursor=_REVERSED,
     reset=Style.RESET_ALL,
     marks=("", ""),
 )
 MONOCHROME = Theme(cursor=_REVERSED, reset=Style.RESET_ALL)  # for a screen that moves, which is a terminal in any case
-MARK_CELLS = 2  # what the marks of PLAIN take; kept free in colour too, so that both wrap alike
+COLOUR_ON_LIGHT = replace(COLOUR, differs=Fore.RED)  # bright red has a contrast of 3 to 4 : 1 on white
 
 
 @dataclass(frozen=True)
@@ -116,20 +123,62 @@ class Terminal:
 def terminal_of(stream: TextIO, colour: str = "auto", width: int | None = None) -> Terminal:
     """What a stream can show; `width` as the reader asked for it, else the terminal's, else no wrapping."""
     if width is None and stream.isatty():
-        width = max(MINIMUM_WIDTH, screen_columns())
-    theme = COLOUR if wants_colour(stream, colour) else PLAIN
-    return Terminal(theme, glyphs_of(stream), width, encoding_of(stream))
+        width = max(MINIMUM_WIDTH, screen_size(stream).columns)
+    return Terminal(theme_of(stream, colour), glyphs_of(stream), width, encoding_of(stream))
+
+
+def theme_of(stream: TextIO, colour: str = "auto", environ: Mapping[str, str] = os.environ) -> Theme:
+    """Plain, or in colour for a background that is light where the terminal says so, else dark."""
+    if not wants_colour(stream, colour, environ):
+        return PLAIN
+    theme = COLOUR_ON_LIGHT if is_light(environ) else COLOUR
+    return in_blues(theme) if has_256_colours(environ) else theme
+
+
+def in_blues(theme: Theme) -> Theme:
+    """A theme whose shades are of one hue, from light to dark: of the 256 colours of xterm, that no palette changes."""
+    black, white = "\x1b[38;5;16m", "\x1b[38;5;231m"
+    back = "\x1b[48;5;{}m".format
+    return replace(
+        theme, slight=back(153) + black, fair=back(75) + black, likely=back(32) + black, sure=back(25) + white
+    )
+
+
+def has_256_colours(environ: Mapping[str, str]) -> bool:
+    """Whether COLORTERM or TERM promise at least the 256 colours of xterm."""
+    term = environ.get("TERM", "")
+    return environ.get("COLORTERM") in ("truecolor", "24bit") or "256color" in term or "direct" in term
+
+
+def is_light(environ: Mapping[str, str]) -> bool:
+    """Whether COLORFGBG, such as 0;15, names a light background: white, or a bright colour but bright black."""
+    background = environ.get("COLORFGBG", "").rpartition(";")[2]
+    return background.isdecimal() and (int(background) == 7 or 9 <= int(background) <= 15)
 
 
 def full_screen_of(stream: TextIO, colour: str = "auto") -> Terminal:
     """What a stream can show that a program has to itself; the width changes as the reader likes."""
-    theme = COLOUR if wants_colour(stream, colour) else MONOCHROME
-    return Terminal(theme, glyphs_of(stream), None, encoding_of(stream))
+    theme = theme_of(stream, colour)
+    return Terminal(MONOCHROME if theme is PLAIN else theme, glyphs_of(stream), None, encoding_of(stream))
 
 
-def screen_columns() -> int:
-    """The width of the screen in cells."""
-    return shutil.get_terminal_size().columns
+def screen_size(stream: TextIO) -> os.terminal_size:
+    """The size of the screen that a stream writes to, as it is now; COLUMNS and LINES only where it has none."""
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):  # no file behind it, or no terminal
+        return shutil.get_terminal_size()
+    return size if size.columns and size.lines else shutil.get_terminal_size()
+
+
+def redraws(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether what a stream has shown can be drawn over: a terminal that moves its cursor."""
+    return stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def rewraps(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a terminal that is made narrower wraps the lines on it anew: all but xterm itself and a few old ones."""
+    return "XTERM_VERSION" not in environ and not environ.get("TERM", "").startswith(("linux", "rxvt", "screen"))
 
 
 def wants_colour(stream: TextIO, choice: str = "auto", environ: Mapping[str, str] = os.environ) -> bool:

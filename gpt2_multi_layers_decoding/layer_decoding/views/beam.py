@@ -55,7 +55,7 @@ def _table(search: BeamSearch, pieces: Pieces, terminal: Terminal) -> list[str]:
         Column([[Span(text)] for text in texts], gap=2, right=True)
         for texts in zip(("score", "log p", "n"), *(row.numbers for row in rows), strict=True)
     ]
-    head, *starts = side_by_side([names, *numbers], terminal)
+    head, *starts = side_by_side([names, *numbers])
     lines = wrapped([heading([*head, Span("  text")])], terminal)
     start = iter(starts)
     for title, block in blocks:

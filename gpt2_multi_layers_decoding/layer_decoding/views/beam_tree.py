@@ -79,7 +79,7 @@ class _Drawing:
                     line += [Span(" rank", "note"), Span(f" {self.ranks[beam.ids]}", "note", glued=True)]
                 if beam is not beams[-1]:
                     line.append(Span(",", "note", glued=True))
-        return wrap(line, cells) if line else []
+        return wrap(line, cells, self.terminal.theme) if line else []
 
 
 class _Tree:
@@ -151,7 +151,7 @@ class _Tree:
         line = [Span(" " * _GUTTER)]
         for column in range(self.columns):
             cell = columns.get(column, [])
-            line += [*cell, Span(" " * (self.cells - cells_of(cell)))]
+            line += [*cell, Span(" " * (self.cells - cells_of(cell, self.terminal.theme)))]
         return line
 
 

@@ -1,4 +1,4 @@
-"""The greedy script's answer as lines: the prompt, one row a layer, a legend, where the text settles.
+"""The greedy script's answer as lines: the prompt, one row a layer, a legend, where each token settles.
 
 What differs from the last layer's row is painted as such. In own context the texts drift apart, so rows are
 aligned with the last by their longest common subsequence and the place where a row first leaves it is marked.
@@ -13,8 +13,8 @@ from layer_decoding.layers import HalfStep, Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
-from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.spans import Span, pad, token_spans
+from layer_decoding.terminal.pieces import Pieces, shown, token_texts
+from layer_decoding.terminal.spans import Span, merge, pad, paint, shorten_left, tail, token_spans
 from layer_decoding.terminal.theme import Glyphs, Terminal
 
 
@@ -23,13 +23,32 @@ def render_decoding(decoding: LayerDecoding, prompt: str, pieces: Pieces, termin
     lines = [*render_rows(decoding, prompt, pieces, terminal), ""]
     for note in notes(decoding, terminal.glyphs):
         lines += prose(note, terminal)
-    return lines
+    return lines + settles_lines(decoding, pieces, terminal)
+
+
+def settles_lines(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[str]:
+    """The text's tokens, each with the layer from which on it is the last layer's; nothing where that is not known.
+
+    One that begins a word keeps its space, so that word beginnings stand apart.
+    """
+    if not decoding.settles_at:
+        return []
+    texts = token_texts(decoding.final_row.ids, pieces, terminal)
+    spans = []
+    for text, layer in zip(texts, decoding.settles_at, strict=True):
+        spans += [Span(f" {text}"), Span(f" {layer}", "note", glued=True)]
+    return labelled(pad("Settles:", _label_cells(decoding)), spans, terminal)
+
+
+def _label_cells(decoding: LayerDecoding) -> int:
+    """What stands before each row, with a gap for one that begins without a space."""
+    return max(width(f"Layer {row.layer}: ") for row in decoding.rows)
 
 
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
     lines = [*prompt_lines(prompt, terminal), ""]
-    label_cells = max(width(f"Layer {row.layer}: ") for row in decoding.rows)  # a gap, if a row begins without a space
+    label_cells = _label_cells(decoding)
     for row in decoding.rows:
         label = pad(f"Layer {row.layer}:", label_cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
@@ -38,18 +57,38 @@ def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: 
     return lines
 
 
+def render_growing(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, height: int) -> list[str]:
+    """The rows of a decoding under way in so many lines: whole, or where they outgrow them the end of each.
+
+    Of more rows than lines the last ones.
+    """
+    lines = render_rows(decoding, prompt, pieces, terminal)
+    if terminal.width is None or len(lines) <= height:
+        return lines
+    label_cells = _label_cells(decoding)
+    room, dots = terminal.width - label_cells, terminal.glyphs.dots
+    lines = labelled("Prompt:", [Span(f" {shorten_left(shown(prompt, terminal), room, dots)}")], terminal)
+    lines.append("")
+    for row in decoding.rows[max(0, len(decoding.rows) - height + len(lines)) :]:
+        ending = tail(row_spans(row, decoding, pieces, terminal), room, dots, terminal.theme)
+        label = Span(pad(f"Layer {row.layer}:", label_cells), "heading")
+        lines.append(paint(merge([label, *ending]), terminal.theme))
+    return lines
+
+
 def text_spans(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
-    """The text that the rows are read along, as a row: marked where the last layer would have said something else."""
+    """The text that the rows are read along, as a row: right everywhere; how often the last layer says so."""
     final = decoding.final_row
     same = [token == said for token, said in zip(decoding.text_ids, final.ids, strict=True)]
-    spans = token_spans(pieces.of(decoding.text_ids), same, terminal)
+    spans = token_spans(pieces.of(decoding.text_ids), [True] * len(same), terminal)
     return [*spans, Span(f"  {sum(same)}/{len(same)}", "note", glued=True)]
 
 
 def row_spans(row: LayerRow, decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
     """A row's tokens, those that differ from the last row's marked, and how many do not at its end."""
     same, leaves_at = compare(row, decoding)
-    spans = token_spans(pieces.of(row.ids), same, terminal)
+    right = decoding.correct(row) if decoding.context == "shared" else same
+    spans = token_spans(pieces.of(row.ids), [one or other for one, other in zip(same, right, strict=True)], terminal)
     if leaves_at is not None:
         spans.insert(leaves_at, Span(terminal.glyphs.leaves, "note"))
     if row is decoding.final_row:
@@ -78,9 +117,13 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
             [Span("Tokens marked "), example, Span(f" are not in layer {last}'s text in this order; n/{total} are.")],
             [Span("A row leaves that text at "), leaves, Span(".")],
         ]
+    differing = f"differ from layer {last}'s" + ("" if decoding.is_greedy else " and from the text's own")
     lines = [
-        [Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}.")],
-        [Span("Tokens marked "), example, Span(f" differ from layer {last}'s; n/{total} agree.")],
+        [
+            Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}."),
+            Span(" Each token is said by itself, after the text so far: early layers string pieces of words together."),
+        ],
+        [Span("Tokens marked "), example, Span(f" {differing}; n/{total} agree.")],
     ]
     return lines + half_step_notes(decoding) + settling_notes(decoding, glyphs)
 

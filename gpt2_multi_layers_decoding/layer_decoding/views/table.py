@@ -1,20 +1,20 @@
 """The layer table: layers down, steps across, a cell each; cut into panels at the terminal's width.
 
-A cell is the layer's likeliest token or one number of the layer, shaded by that token's probability.
+A cell is the layer's likeliest token, shaded by its probability, or one number of the layer, shaded by that.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 
 from wcwidth import width
 
 from layer_decoding.errors import UsageError
-from layer_decoding.results.greedy import LayerDecoding
-from layer_decoding.results.measures import BY_OPTION, Measure
+from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.measures import BY_OPTION, Measure, shades_of
 from layer_decoding.terminal.columns import Column, even_panels, prompt_lines, prose, table
 from layer_decoding.terminal.pieces import Pieces, token_texts
-from layer_decoding.terminal.shades import CHANCE_ROLES, chance_legend, chance_level, chance_mark
+from layer_decoding.terminal.shades import CHANCE_ROLES, bar, chance_legend, chance_level, legend
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
 from layer_decoding.terminal.theme import CHOSEN, Terminal
 from layer_decoding.views.rows import compare, half_step_notes, settling_notes, whose_text
@@ -29,7 +29,7 @@ _MOST_HEAD = 8  # cells: a token over a column of numbers
 
 @dataclass(frozen=True)
 class _Cell:
-    """A text, the level of probability that shades it, and whether the token is the last layer's too."""
+    """A text, the level that shades it, and whether the token is the last layer's too."""
 
     text: str
     level: int
@@ -75,10 +75,12 @@ def step_columns(
         return [shorten(text, cells, terminal.glyphs.dots) for text in token_texts(ids, pieces, terminal)]
 
     heads = tokens(over, most if measure is None else min(most, _MOST_HEAD))
+    shaded = measure or BY_OPTION["probability"]
+    level_of = level_by(shaded, decoding.rows)
     rows = []
     for row in decoding.rows:
         texts = tokens(row.ids, most) if measure is None else list(map(measure.short, measure.values(row)))
-        levels = map(chance_level, BY_OPTION["probability"].values(row))
+        levels = map(level_of, shaded.values(row))
         rows.append([_Cell(*cell) for cell in zip(texts, levels, compare(row, decoding)[0], strict=True)])
     place = pad if measure is None else flush_right
     return [
@@ -107,8 +109,26 @@ def _shaded(cell: _Cell | None, inner: int, place: Place, terminal: Terminal) ->
     if cell is None:
         return []
     text = cell.text if place is pad else place(cell.text, inner)  # the star follows the text at once
-    framed = chance_mark(cell.level, terminal) + text + (CHOSEN if cell.agrees else "")
+    framed = bar(cell.level, terminal) + text + (CHOSEN if cell.agrees else "")
     return [Span(pad(framed, inner + _FRAME), CHANCE_ROLES[cell.level])]
+
+
+def level_by(measure: Measure, rows: Sequence[LayerRow]) -> Callable[[float], int]:
+    """Which of the CHANCE_ROLES a number of a measure has, among those of some rows."""
+    return chance_level if measure.high == 1 else shades_of(measure, rows, len(CHANCE_ROLES)).level
+
+
+def shade_notes(measure: Measure, rows: Sequence[LayerRow], last: int, terminal: Terminal) -> list[list[Span]]:
+    """What the shades mean: one list of spans a line, none where all numbers are alike."""
+    if measure.high == 1:
+        return [chance_legend(terminal)]
+    shades = shades_of(measure, rows, len(CHANCE_ROLES))
+    if shades.high <= shades.low:
+        return []
+    bounds = list(map(measure.short, shades.bounds()[1:]))
+    ranges = [f"{low}-{high}" for low, high in pairwise(bounds)]
+    said = measure.meaning.format(last=f"layer {last}")
+    return [legend(f"Shaded from {bounds[0]} on by {said}:", ranges, terminal)]
 
 
 def _most_token(terminal: Terminal) -> int:
@@ -138,5 +158,5 @@ def _notes(decoding: LayerDecoding, terminal: Terminal, measure: Measure | None)
     else:
         where = f"at that step of {whose_text(decoding)}"
         lines = [[Span(f"A cell is {cell} {where}; {CHOSEN} where {it} layer {last}'s.")]]
-    lines.append(chance_legend(terminal))
+    lines += shade_notes(measure or BY_OPTION["probability"], decoding.rows, last, terminal)
     return lines + half_step_notes(decoding) + settling_notes(decoding, terminal.glyphs)

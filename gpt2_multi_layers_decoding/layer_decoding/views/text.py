@@ -1,7 +1,7 @@
 """What every layer predicted for a text, as lines: a passage with the predictions under its tokens, then the means.
 
-Both are tables of columns, cut into panels at the terminal's width. A prediction that differs from the last
-layer's is painted as such; one that is the text's own token has a star.
+Both are tables of columns, cut into panels at the terminal's width. A prediction that is neither the
+last layer's nor the text's own token is painted as such; the text's own has a star.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.columns import Column, panels, prose, table
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
-from layer_decoding.terminal.theme import CHOSEN, MARK_CELLS, Terminal
+from layer_decoding.terminal.theme import CHOSEN, PLAIN, Terminal
 
 _MOST_TOKEN = 16  # cells: a longer token is shortened where there is a width to keep
 
@@ -55,10 +55,10 @@ def _token_columns(
     passage: Passage, layers: Sequence[Layer], pieces: Pieces, terminal: Terminal, room: int | None
 ) -> list[Column]:
     """A column a token: the text's own, and under it each layer's prediction."""
-    most = None if room is None else max(1, min(_MOST_TOKEN, room - 1 - MARK_CELLS - len(CHOSEN)))
+    most = None if room is None else max(1, min(_MOST_TOKEN, room - 1 - PLAIN.mark_cells - len(CHOSEN)))
     heads = [[Span(text, "heading")] for text in _texts(passage.ids, pieces, terminal, most)]
     rows = [_row_cells(layer, passage, pieces, terminal, most) for layer in layers]
-    return [Column(cells) for cells in zip(heads, *rows, strict=True)]
+    return [Column(cells, theme=terminal.theme) for cells in zip(heads, *rows, strict=True)]
 
 
 def _row_cells(
@@ -71,7 +71,12 @@ def _row_cells(
         if agrees is None:
             cells.append([])
             continue
-        cells.append([Span(next(texts), "plain" if agrees else "differs"), Span(CHOSEN if correct else "")])
+        cells.append(
+            [
+                Span(next(texts), "agrees" if agrees else "chosen" if correct else "differs"),
+                Span(CHOSEN if correct else ""),
+            ]
+        )
     return cells
 
 
@@ -85,7 +90,11 @@ def _passage_notes(passage: Passage, last: Layer) -> list[list[Span]]:
     """How to read the passage."""
     notes = [
         [Span("Under each token of the text stands what each layer, having read the text before it, predicted.")],
-        [Span("Tokens marked "), Span("so", "differs"), Span(f" differ from layer {last}'s prediction;")],
+        [
+            Span("Tokens marked "),
+            Span("so", "differs"),
+            Span(f" are neither layer {last}'s prediction nor the text's own;"),
+        ],
     ]
     notes[-1].append(Span(f" {CHOSEN} marks those that are the text's own."))
     if None in passage.predictions(last):

@@ -1,4 +1,4 @@
-"""The four ways to look at every layer along a text, whoever wrote it: rows, table, steps, track."""
+"""The ways to look at every layer along a text, whoever wrote it: rows, table, steps, track, text."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import Span
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.rows import render_decoding
+from layer_decoding.views.shaded import render_shaded
 from layer_decoding.views.steps import render_steps
 from layer_decoding.views.table import render_table
 from layer_decoding.views.track import check_step, render_track, tracked_at
@@ -21,13 +22,13 @@ TrackStep = Callable[[int, Sequence[int]], LayerDecoding]
 
 @dataclass(frozen=True)
 class View:
-    """Which way, and what belongs to it: a measure for the table, the layers of the steps, a step and its tokens."""
+    """Which way, and what belongs to it: a measure (table, text), layers (steps, text), a step, its tokens (track)."""
 
-    name: str  # rows, table, steps or track
+    name: str  # rows, table, steps, track or text
     measure: str | None = None
     step: int = 1
     track: Sequence[int] = ()
-    layers: Sequence[Layer] | None = ()  # of the steps: none named is the last one, None is all
+    layers: Sequence[Layer] | None = ()  # none named is the last one, None is all
 
 
 def render_view(
@@ -40,11 +41,13 @@ def render_view(
     """
     if view.name == "rows":
         return render_decoding(decoding, prompt, pieces, terminal)
+    measure = None if view.measure is None else BY_OPTION[view.measure]
+    layers = view.layers if view.layers is None or view.layers else [decoding.layer_count]
     if view.name == "table":
-        measure = None if view.measure is None else BY_OPTION[view.measure]
         return render_table(decoding, prompt, pieces, terminal, measure)
+    if view.name == "text":
+        return render_shaded(decoding, prompt, pieces, terminal, layers, measure)
     if view.name == "steps":
-        layers = view.layers if view.layers is None or view.layers else [decoding.layer_count]
         return render_steps(decoding, prompt, pieces, terminal, layers)
     check_step(decoding, view.step)
     written = decoding.text_ids[: view.step - 1]
