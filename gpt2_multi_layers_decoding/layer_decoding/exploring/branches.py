@@ -27,7 +27,7 @@ def text_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int, mos
     near = spans[first : board.step - 1 + room]
     prompt = shown(board.prompt, terminal)
     before = [] if first else [Span(shorten_left(prompt, room, terminal.glyphs.dots), "note")]
-    lines = wrap([*before, *near], cells)
+    lines = wrap([*before, *near], cells, terminal.theme)
     at = next((n for n, line in enumerate(lines) if any(span.role == "cursor" for span in line)), len(lines) - 1)
     start = max(0, min(at - int(_BEFORE_CURSOR * (most - 1)), len(lines) - most))
     return list(lines[start : start + most])
@@ -75,4 +75,4 @@ def _column(number: int, branch: Branch, other: Branch, pieces: Pieces, terminal
     """A branch under its heading, marked where another one has a different token or none."""
     same = [token == theirs for token, theirs in zip_longest(branch.ids, other.ids)][: len(branch.ids)]
     heading: Line = [Span(f"Branch {number + 1}, {branch.sums_nats[-1]:.2f} nats", "heading")]
-    return [heading, *wrap(token_spans(pieces.of(branch.ids), same, terminal), cells)]
+    return [heading, *wrap(token_spans(pieces.of(branch.ids), same, terminal), cells, terminal.theme)]

@@ -66,4 +66,4 @@ def own_lines(board: Board, pieces: Pieces, terminal: Terminal, cells: int) -> l
         return []
     heading = Span(f"Layer {board.own.layer}'s own text from step {board.own.step}:", "heading")
     text = Span(shown("".join(pieces.of(board.own.ids)), terminal))
-    return list(wrap([heading, text], cells))
+    return list(wrap([heading, text], cells, terminal.theme))

@@ -44,7 +44,8 @@ class Frame:
         self.spans = {}
         if width < LEAST_WIDTH or height < LEAST_HEIGHT:
             said = f"The screen has {width} × {height} cells; make it at least {LEAST_WIDTH} × {LEAST_HEIGHT}."
-            return [painted(line, self.terminal) for line in wrap([Span(shown(said, self.terminal))], width)][:height]
+            lines = wrap([Span(shown(said, self.terminal))], width, self.terminal.theme)
+            return [painted(line, self.terminal) for line in lines][:height]
         lines = _help_lines() if board.helping else self._whole(board, width, height - 1, busy)
         footer: Line = [Span("any key goes back" if board.helping else _footer(width), "note")]
         whole = [*lines[: height - 1], *([_NOTHING] * (height - 1 - len(lines))), footer]
@@ -79,7 +80,7 @@ class Frame:
                 shown(board.typed, self.terminal), width - len(question) - 1, self.terminal.glyphs.dots
             )
             return [[Span(question, "heading"), Span(typed), Span("_", "cursor")]]
-        return list(wrap([Span(shown(board.message or busy, self.terminal))], width)[:most])
+        return list(wrap([Span(shown(board.message or busy, self.terminal))], width, self.terminal.theme)[:most])
 
     def _middle(self, board: Board, width: int, height: int, top: int) -> list[Line]:
         """The board and its cell; in their place two branches."""
@@ -113,7 +114,7 @@ class Frame:
         shown_rows = range(self.first_row, self.first_row + rows)
         labels = Column([[Span(_LABEL)], [], *(self._label(board, row) for row in shown_rows)], gap=0)
         columns = self._columns(board, width - labels.width, shown_rows)
-        lines = side_by_side([labels, *columns], self.terminal)
+        lines = side_by_side([labels, *columns])
         return [*([heading(line)] for line in lines[:_HEADS]), *lines[_HEADS:]]
 
     def _label(self, board: Board, row: int) -> Line:
