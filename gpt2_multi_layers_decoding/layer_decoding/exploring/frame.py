@@ -44,8 +44,8 @@ class Frame:
         self.spans = {}
         if width < LEAST_WIDTH or height < LEAST_HEIGHT:
             said = f"The screen has {width} × {height} cells; make it at least {LEAST_WIDTH} × {LEAST_HEIGHT}."
-            lines = wrap([Span(shown(said, self.terminal))], width, self.terminal.theme)
-            return [painted(line, self.terminal) for line in lines][:height]
+            small = wrap([Span(shown(said, self.terminal))], width, self.terminal.theme)
+            return [painted(line, self.terminal) for line in small][:height]
         lines = _help_lines() if board.helping else self._whole(board, width, height - 1, busy)
         footer: Line = [Span("any key goes back" if board.helping else _footer(width), "note")]
         whole = [*lines[: height - 1], *([_NOTHING] * (height - 1 - len(lines))), footer]

@@ -58,8 +58,8 @@ def cells_of(spans: Iterable[Span], theme: Theme) -> int:
     """The width of a line in cells, with the marks that the theme draws."""
     merged = merge(spans)
     marked = sum(role == "differs" for role, _ in groupby(merged, key=lambda span: span.role))
-    cells: int = sum(width(span.text) for span in merged)
-    return cells + theme.mark_cells * marked
+    cells: int = sum(width(span.text) for span in merged) + theme.mark_cells * marked
+    return cells
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

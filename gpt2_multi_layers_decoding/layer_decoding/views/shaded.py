@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from wcwidth import width
 
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import BY_OPTION, Measure
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
@@ -22,7 +23,7 @@ def render_shaded(
     prompt: str,
     pieces: Pieces,
     terminal: Terminal,
-    layers: Sequence[int] | None = None,
+    layers: Sequence[Layer] | None = None,
     measure: Measure | None = None,
 ) -> list[str]:
     """The prompt, the text once for each of the layers (None: all), what the shades mean; a string a line.
