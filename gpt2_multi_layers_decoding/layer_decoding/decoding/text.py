@@ -7,7 +7,7 @@ ever there. Of a whole text only sums are kept: memory does not grow with it.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,7 +18,7 @@ from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
-from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_on, find_lens
+from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_on, find_lens
 from layer_decoding.lens.measures import Distributions, measure, top_tokens
 from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
@@ -106,12 +106,15 @@ def _check_positions(model: "PreTrainedModel", ids: Sequence[int], positions: ra
 
 
 def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list[Layer]) -> Iterator[torch.Tensor]:
-    """The logits [R, V] of the layers in the place of each position, from one pass; the lens is checked on it."""
+    """The logits [R, V] of the layers in the place of each position, from one pass over the text.
+
+    The pass asks for no logits: a model that is asked for a few may read the other positions by some blocks only.
+    """
     read = torch.tensor([list(ids[: positions.stop - 1])], device=device_of(lens.model))
+    check_on(lens, ids[: positions.stop - 1])
     with layer_outputs(lens.blocks, layers, slice(positions.start - 1, None)) as outputs:
         with refusing(lens.model, NOT_BY_LAYER):
-            answer: Any = lens.model(input_ids=read, use_cache=False, logits_to_keep=1)
-        check_lens(lens, outputs[lens.layer_count][:, -1], answer.logits[:, -1])
+            lens.blocks.base(input_ids=read, use_cache=False)
         hidden = _rows_of(outputs, layers)  # [T, R, D]
         for few in hidden.split(_positions_at_once(lens, layers)):
             yield from _lens_logits(lens, few, layers)
