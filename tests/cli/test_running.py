@@ -14,6 +14,7 @@ from conftest import random_gpt2
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.cli.options import layer_list
 from layer_decoding.cli.progress import ProgressLine
+from layer_decoding.terminal.theme import COLOUR
 from refusals import assert_refused
 
 
@@ -238,7 +239,7 @@ def test_colour_only_where_it_is_asked_for(run, loaded):  # noqa: ARG001
     _, plain, _ = run(*SHORT)
     _, coloured, _ = run(*SHORT, "--color", "always")
     assert "\x1b" not in plain
-    assert "\x1b[31m" in coloured
+    assert COLOUR.differs in coloured
     assert run(*SHORT, "--color", "always", "--color", "never")[1] == plain
 
 

@@ -109,7 +109,7 @@ def test_the_cursor_is_reversed_and_the_text_differs_where_it_is_not_the_models(
     token = f"w{board.cell.ids[0]}"
     assert any(re.search(rf"\x1b\[7m[^\x1b]*{token}", line) for line in lines)
     board.press("end")
-    assert "\x1b[31mw1" in frame_of(theme=COLOUR).lines(board, 80, 24)[0]
+    assert f"{COLOUR.differs}w1" in frame_of(theme=COLOUR).lines(board, 80, 24)[0]
     assert "[w1]" in frame_of().lines(board, 80, 24)[0]
 
 

@@ -8,11 +8,12 @@ from layer_decoding.exploring.board import QUESTIONS, Board
 from layer_decoding.exploring.branches import branch_lines, compared_lines, text_lines
 from layer_decoding.exploring.cell import LEAST_CELLS, candidate_lines, cell_lines, number_lines, own_lines
 from layer_decoding.exploring.keys import MEANINGS
+from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.terminal.columns import Column, Line, fitted, heading, painted, side_by_side
 from layer_decoding.terminal.pieces import Pieces, shown
 from layer_decoding.terminal.spans import Span, merge, pad, shorten_left, wrap
 from layer_decoding.terminal.theme import Terminal
-from layer_decoding.views.table import step_columns
+from layer_decoding.views.table import level_by, step_columns
 
 LEAST_WIDTH, LEAST_HEIGHT = 40, 12
 _NOTHING: Line = ()
@@ -124,10 +125,12 @@ class Frame:
     def _columns(self, board: Board, room: int, rows: range) -> list[Column]:
         """The steps that fit, each with the rows shown; where each is drawn is kept."""
         made: dict[int, Column] = {}
+        every = [row for said in board.texts.branch.steps for row in said.rows]
+        level_of = level_by(board.measure or BY_OPTION["probability"], every)
 
         def column(step: int) -> Column:
             if step not in made:
-                made[step] = self._column(board, step, rows)
+                made[step] = self._column(board, step, rows, level_of)
             return made[step]
 
         steps = window(lambda step: column(step).width, self.first_step, board.step, board.texts.branch.open_step, room)
@@ -137,10 +140,10 @@ class Frame:
             left += column(step).width
         return [column(step) for step in steps]
 
-    def _column(self, board: Board, step: int, rows: range) -> Column:
+    def _column(self, board: Board, step: int, rows: range, level_of: Callable[[float], int]) -> Column:
         """A step: its number, the text's token unless it is not written yet, and the layers' cells."""
         said = board.texts.branch.steps[step - 1]
-        (whole,) = step_columns(said, said.text_ids, self.pieces, self.terminal, board.measure, step)
+        (whole,) = step_columns(said, said.text_ids, self.pieces, self.terminal, board.measure, step, level_of)
         number, over, *cells = whole.cells
         if step == board.texts.branch.open_step:
             over = [Span(" " * len(merge(over)[0].text))]

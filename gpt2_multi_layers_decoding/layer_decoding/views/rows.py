@@ -37,10 +37,10 @@ def settles_lines(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -
     spans = []
     for text, layer in zip(texts, decoding.settles_at, strict=True):
         spans += [Span(f" {text}"), Span(f" {layer}", "note", glued=True)]
-    return labelled(pad("Settles:", _label_cells(decoding)), spans, terminal)
+    return labelled(pad("Settles:", label_cells(decoding)), spans, terminal)
 
 
-def _label_cells(decoding: LayerDecoding) -> int:
+def label_cells(decoding: LayerDecoding) -> int:
     """What stands before each row, with a gap for one that begins without a space."""
     return max(width(f"Layer {row.layer}: ") for row in decoding.rows)
 
@@ -48,12 +48,12 @@ def _label_cells(decoding: LayerDecoding) -> int:
 def render_rows(decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The prompt, then one row a layer, aligned, each wrapped under itself."""
     lines = [*prompt_lines(prompt, terminal), ""]
-    label_cells = _label_cells(decoding)
+    cells = label_cells(decoding)
     for row in decoding.rows:
-        label = pad(f"Layer {row.layer}:", label_cells)
+        label = pad(f"Layer {row.layer}:", cells)
         lines += labelled(label, row_spans(row, decoding, pieces, terminal), terminal)
     if not decoding.is_greedy:
-        lines += labelled(pad("Text:", label_cells), text_spans(decoding, pieces, terminal), terminal)
+        lines += labelled(pad("Text:", cells), text_spans(decoding, pieces, terminal), terminal)
     return lines
 
 
@@ -65,13 +65,13 @@ def render_growing(decoding: LayerDecoding, prompt: str, pieces: Pieces, termina
     lines = render_rows(decoding, prompt, pieces, terminal)
     if terminal.width is None or len(lines) <= height:
         return lines
-    label_cells = _label_cells(decoding)
-    room, dots = terminal.width - label_cells, terminal.glyphs.dots
+    cells = label_cells(decoding)
+    room, dots = terminal.width - cells, terminal.glyphs.dots
     lines = labelled("Prompt:", [Span(f" {shorten_left(shown(prompt, terminal), room, dots)}")], terminal)
     lines.append("")
     for row in decoding.rows[max(0, len(decoding.rows) - height + len(lines)) :]:
         ending = tail(row_spans(row, decoding, pieces, terminal), room, dots, terminal.theme)
-        label = Span(pad(f"Layer {row.layer}:", label_cells), "heading")
+        label = Span(pad(f"Layer {row.layer}:", cells), "heading")
         lines.append(paint(merge([label, *ending]), terminal.theme))
     return lines
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from wcwidth import width
-
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
@@ -14,7 +12,7 @@ from layer_decoding.terminal.pieces import Pieces, shown, visible
 from layer_decoding.terminal.shades import CHANCE_ROLES, bar
 from layer_decoding.terminal.spans import Span, pad
 from layer_decoding.terminal.theme import Terminal
-from layer_decoding.views.rows import whose_text
+from layer_decoding.views.rows import half_step_notes, label_cells, whose_text
 from layer_decoding.views.table import level_by, shade_notes
 
 
@@ -38,12 +36,12 @@ def render_shaded(
     lines = [*prompt_lines(prompt, terminal), ""]
     for row in rows:
         spans = _text_spans(row, rows, decoding, pieces, terminal, shaded, numbered=measure is not None)
-        lines += labelled(pad(f"Layer {row.layer}:", width(f"Layer {decoding.layer_count}: ")), spans, terminal)
+        lines += labelled(pad(f"Layer {row.layer}:", label_cells(decoding)), spans, terminal)
     lines.append("")
     last = decoding.layer_count
     said = f"Each row is {whose_text(decoding)}"
     number = f", after each token {shaded.cell}." if measure else ", shaded by what its layer made of each token."
-    for note in [[Span(said + number)], *shade_notes(shaded, rows, last, terminal)]:
+    for note in [[Span(said + number)], *shade_notes(shaded, rows, last, terminal), *half_step_notes(decoding)]:
         lines += [line.rstrip(" ") for line in prose(note, terminal)]
     return lines
 

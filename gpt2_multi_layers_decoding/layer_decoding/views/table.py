@@ -67,8 +67,12 @@ def step_columns(
     terminal: Terminal,
     measure: Measure | None = None,
     first: int = 1,
+    level_of: Callable[[float], int] | None = None,
 ) -> list[Column]:
-    """A column a step, numbered from `first`: its number, the token `over` it if there are any, and a cell a row."""
+    """A column a step, numbered from `first`: its number, the token `over` it if there are any, and a cell a row.
+
+    `level_of` shades the cells; if it is not given, their numbers are compared with each other.
+    """
     most = _most_token(terminal)
 
     def tokens(ids: Sequence[int], cells: int) -> list[str]:
@@ -76,7 +80,7 @@ def step_columns(
 
     heads = tokens(over, most if measure is None else min(most, _MOST_HEAD))
     shaded = measure or BY_OPTION["probability"]
-    level_of = level_by(shaded, decoding.rows)
+    level_of = level_of or level_by(shaded, decoding.rows)
     rows = []
     for row in decoding.rows:
         texts = tokens(row.ids, most) if measure is None else list(map(measure.short, measure.values(row)))
