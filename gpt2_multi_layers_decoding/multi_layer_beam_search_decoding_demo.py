@@ -21,6 +21,7 @@ from typing import Any
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
+    add_lens_option,
     add_model_options,
     add_output_options,
     add_save_option,
@@ -70,6 +71,7 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("what else to show")
     group.add_argument("--trace", action="store_true", help="the search step by step, as a tree")
     add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
+    add_lens_option(group)
     add_view_options(group, BY_OPTION, text="the best text")
     add_save_option(add_output_options(parser), FORMATS)
     return parser
@@ -85,9 +87,10 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
-    track = tracked_tokens(args, pieces)
+    track, lens = tracked_tokens(args, pieces), named_lens(args.lens, loaded)
     rows = rows_asked(args, layer_count(loaded.model))
 
     def work(on_step: OnStep) -> BeamSearch:
@@ -102,6 +105,7 @@ def show(args: Namespace) -> None:
             layers=args.layers,
             trace=args.trace,
             on_step=on_step,
+            lens=lens,
         )
 
     others = len(select_cuts(args.layers, layer_count(loaded.model))) - 1 if args.layers != [] else 0
@@ -113,14 +117,15 @@ def show(args: Namespace) -> None:
     @cache
     def best() -> LayerDecoding:
         ids = [*prompt_ids, *search.hypotheses[0].ids]
-        return read_layers(loaded.model, ids, range(len(prompt_ids), len(ids)), layers=rows or None)
+        along = range(len(prompt_ids), len(ids))
+        return read_layers(loaded.model, ids, along, layers=rows or None, lens=lens)
 
     def lines() -> list[str]:
         found = render_search(search, prompt, pieces, terminal)
         if args.view is None or stop is not None:
             return found
         view = View(args.view, args.measure, args.step or 1, track, rows)
-        track_it = partial(track_step, loaded.model, best())
+        track_it = partial(track_step, loaded.model, best(), lens=lens)
         return [*found, "", *render_under("Rank 1", view, best(), prompt, pieces, terminal, track_it)]
 
     def document() -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import Any
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
+    add_lens_option,
     add_model_options,
     add_output_options,
     add_save_option,
@@ -69,6 +70,7 @@ def build_parser() -> Parser:
         help="shared: all read the text the last layer writes; own: each continues its own (shared)",
     )
     add_layers_option(group, "rows to show, such as 1,6,9-12 (all)")
+    add_lens_option(group)
     add_view_options(group, BY_OPTION, "rows", text="the text")
     output = add_output_options(parser)
     output.add_argument("--no-live", action="store_true", help="no rows growing in place while decoding")
@@ -84,10 +86,11 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.text import track_step
+    from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     layers = rows_asked(args, layer_count(loaded.model))
-    track = tracked_tokens(args, pieces)
+    track, lens = tracked_tokens(args, pieces), named_lens(args.lens, loaded)
 
     def frame(rows: dict[Layer, list[int]], size: os.terminal_size) -> list[str]:
         partial_one = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
@@ -105,6 +108,7 @@ def show(args: Namespace) -> None:
             measures=measures,
             track=track,
             on_step=on_step,
+            lens=lens,
         )
 
     decoding, stop = watched(args, choose_progress(args, frame), work, in_seconds)
@@ -116,7 +120,8 @@ def show(args: Namespace) -> None:
             return []
         now = terminal_of(sys.stdout, args.color, args.width)  # the screen may have changed its size
         view = View(args.view, args.measure, args.step or 1, track, layers)
-        return render_view(view, decoding, prompt, pieces, now, partial(track_step, loaded.model, decoding))
+        track_it = partial(track_step, loaded.model, decoding, lens=lens)
+        return render_view(view, decoding, prompt, pieces, now, track_it)
 
     def document() -> dict[str, Any]:
         return greedy_document(decoding, prompt, loaded, pieces)

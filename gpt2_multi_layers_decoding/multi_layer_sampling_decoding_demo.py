@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
+    add_lens_option,
     add_model_options,
     add_output_options,
     add_save_option,
@@ -48,6 +49,7 @@ from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten
 from layer_decoding.terminal.theme import terminal_of
 from layer_decoding.views.distribution import render_panel
+from layer_decoding.views.rows import cut_lens_notes
 from layer_decoding.views.sampling import (
     capitalised,
     render_greedy,
@@ -91,6 +93,7 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("what else to show")
     group.add_argument("--distribution", action="store_true", help="what each setting draws from, as bars")
     add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
+    add_lens_option(group)
     add_view_options(group, BY_OPTION, text="a sample")
     group.add_argument(
         "--sample", type=whole_number, default=1, metavar="N", help="the sample of the first setting to view (1)"
@@ -161,9 +164,11 @@ class Blocks(SamplingListener):
 
     def __init__(self, args: Namespace, settings: Sequence[Setting], loaded: "LoadedModel", prompt: str) -> None:
         self.args, self.settings, self.loaded, self.prompt = args, settings, loaded, prompt
+        from layer_decoding.lens.fitted.file import named_lens
+
         self.pieces, self.output = Pieces(loaded.tokenizer), Output(args)
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
-        self.track = tracked_tokens(args, self.pieces)
+        self.track, self.lens = tracked_tokens(args, self.pieces), named_lens(args.lens, loaded)
         self.layer_count = layer_count(loaded.model)
         models = len(select_cuts(args.layers, self.layer_count)) if args.layers != [] else 1
         self.progress = progress_of(args, models * (1 + len(settings)) * args.max_new_tokens)
@@ -185,6 +190,7 @@ class Blocks(SamplingListener):
                 layers=self.args.layers,
                 distributions=self.args.distribution,
                 listener=self,
+                lens=self.lens,
             )
 
     def on_start(self) -> None:
@@ -234,13 +240,15 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
     @cache
     def sample() -> LayerDecoding:
         ids = [*run.prompt_ids, *first.samples[args.sample - 1].ids]
-        return read_layers(loaded.model, ids, range(len(run.prompt_ids), len(ids)), layers=rows or None)
+        along = range(len(run.prompt_ids), len(ids))
+        return read_layers(loaded.model, ids, along, layers=rows or None, lens=blocks.lens)
 
-    blocks.say(render_notes(blocks.terminal))
+    claims = cut_lens_notes(run.lens, run.layer_count) if run.layers else []
+    blocks.say(render_notes(blocks.terminal, claims))
     if args.view is not None and not args.json:
         view = View(args.view, args.measure, args.step or 1, blocks.track, rows)
         heading = f"{capitalised(first.setting.label)}, sample {args.sample}"
-        track_it = partial(track_step, loaded.model, sample())
+        track_it = partial(track_step, loaded.model, sample(), lens=blocks.lens)
         lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, track_it)
         blocks.say(["", *lines])
 

@@ -19,12 +19,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from layer_decoding.cli.input import STANDARD_INPUT, read_text
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
+    add_lenses_option,
     add_model_group,
     add_output_options,
     add_save_option,
@@ -46,8 +47,11 @@ from layer_decoding.results.text import Passage, TextMeasures
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten_left
 from layer_decoding.terminal.theme import terminal_of
-from layer_decoding.views.text import render_passage, render_summaries
+from layer_decoding.views.text import render_comparison, render_passage, render_summaries
 from layer_decoding.views.view import View, render_under
+
+if TYPE_CHECKING:
+    from layer_decoding.lens.fitted.linear import FittedLens
 
 PURPOSE = "What each layer of GPT-2 predicts for a text, token by token and on average."
 EXAMPLES = """
@@ -71,6 +75,7 @@ def build_parser() -> Parser:
     )
     group = parser.add_argument_group("what to show")
     add_layers_option(group, "rows to show, such as 1,6,9-12 (all)")
+    add_lenses_option(group)
     group.add_argument(
         "--passage",
         type=token_range,
@@ -105,6 +110,7 @@ def show(args: Namespace) -> None:
     loaded = load(args)
 
     from layer_decoding.decoding.text import measure_text, read_passage, track_step
+    from layer_decoding.lens.fitted.file import named_lens
     from layer_decoding.models.prompts import encode_prompt, encode_text
 
     pieces = Pieces(loaded.tokenizer)
@@ -113,13 +119,22 @@ def show(args: Namespace) -> None:
     rows = rows_asked(args, layer_count(loaded.model))
     layers = rows or None
     track = tracked_tokens(args, pieces)
+    lens, *others = [named_lens(name, loaded) for name in args.lens]
     along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
-    passage = read_passage(loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along)
+    passage = read_passage(
+        loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along, lens=lens
+    )
 
-    def work(on_step: OnStep) -> TextMeasures:
-        return measure_text(loaded.model, ids, layers=layers, window=args.window, on_step=on_step)
+    def measured(through: "FittedLens | None", on_step: OnStep) -> TextMeasures:
+        return measure_text(
+            loaded.model, ids, layers=layers, window=args.window, on_step=on_step, lens=through, bias=bool(others)
+        )
 
-    measures, stop = watched(args, progress_of(args, len(ids)), work, in_seconds)
+    measures, stop = watched(args, progress_of(args, len(ids)), partial(measured, lens), in_seconds)
+    compared = [] if measures is None or not others else [measures]
+    for other in others if stop is None else []:
+        more, stop = watched(args, progress_of(args, len(ids)), partial(measured, other), in_seconds)
+        compared += [] if more is None else [more]
 
     def lines() -> list[str]:
         terminal = terminal_of(sys.stdout, args.color, args.width)
@@ -132,18 +147,21 @@ def show(args: Namespace) -> None:
             shown = []
             for heading, decoding in parts_of(passage):
                 before = shorten_left(pieces.text(decoding.prompt_ids), BEFORE_CELLS, terminal.glyphs.dots)
-                track_it = partial(track_step, loaded.model, decoding)
+                track_it = partial(track_step, loaded.model, decoding, lens=lens)
                 shown += [*render_under(heading, view, decoding, before, pieces, terminal, track_it), ""]
-        return shown if measures is None else [*shown, *render_summaries(measures, terminal)]
+        if measures is None:
+            return shown
+        means = render_comparison(compared, terminal) if compared else render_summaries(measures, terminal)
+        return [*shown, *means]
 
     def document() -> dict[str, Any]:
         assert measures is not None  # an interrupted text is not written
-        return text_document(measures, passage, args.file or STANDARD_INPUT, loaded, pieces)
+        return text_document(measures, passage, args.file or STANDARD_INPUT, loaded, pieces, compared)
 
     before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""
     writers = text_writers(lambda: only_part(passage), before, document, pieces)
     if args.view is None and measures is not None:
-        writers = {**writers, ".csv": lambda: text_table(measures).encode()}
+        writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)
 
 

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     # The screen; what explores a model it is given.
     "exploring": {"views", "files", "terminal", "results", "layers", "errors"},
     "cli": {"files", "models", "terminal", "layers", "errors"},
-    "training": {"decoding", "models", "terminal", "errors"},
+    "training": {"decoding", "lens", "models", "terminal", "layers", "errors"},  # lens: a lens is fitted here
     "teaching": {"cli", "terminal", "models", "errors"},
 }
 ONLY_FOR_A_TYPE = {("files", "models"), ("exploring", "models"), ("exploring", "decoding")}

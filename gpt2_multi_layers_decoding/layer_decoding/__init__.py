@@ -14,7 +14,8 @@ A model's answer goes one way: *decoding* (torch, no printing) returns frozen da
     files       a result as JSON, CSV, a page, a figure
     exploring   a board to walk about on: its keys, its screen
     cli         what all scripts share
-    training    a small GPT-2 of one's own;  teaching: what the lessons are made of;  mini_gpt2: the bundled model
+    training    a small GPT-2 of one's own, a lens fitted;  teaching: what the lessons are made of
+    mini_gpt2   the bundled model
 
 Shape symbols, used in every docstring:
 
@@ -36,14 +37,17 @@ if TYPE_CHECKING:
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.files.notebook import save_page, show, to_dataframe
     from layer_decoding.layers import HalfStep
+    from layer_decoding.lens.fitted.linear import FittedLens
     from layer_decoding.lens.truncation import truncate
     from layer_decoding.models.loading import LoadedModel, load_model
     from layer_decoding.results.beam import BeamSearch
     from layer_decoding.results.greedy import LayerDecoding
     from layer_decoding.results.text import TextMeasures
+    from layer_decoding.training.fitting.fit import fit_lens
 
 _HOME_OF = {
     "BeamSearch": "results.beam",
+    "FittedLens": "lens.fitted.linear",
     "HalfStep": "layers",
     "Interrupted": "errors",
     "LayerDecoding": "results.greedy",
@@ -53,6 +57,7 @@ _HOME_OF = {
     "UsageError": "errors",
     "beam_search": "decoding.beam",
     "decode_layers": "decoding.greedy",
+    "fit_lens": "training.fitting.fit",
     "load_model": "models.loading",
     "measure_text": "decoding.text",
     "read_layers": "decoding.text",
@@ -65,6 +70,7 @@ _HOME_OF = {
 
 __all__ = [
     "BeamSearch",
+    "FittedLens",
     "HalfStep",
     "Interrupted",
     "LayerDecoding",
@@ -74,6 +80,7 @@ __all__ = [
     "UsageError",
     "beam_search",
     "decode_layers",
+    "fit_lens",
     "load_model",
     "measure_text",
     "read_layers",

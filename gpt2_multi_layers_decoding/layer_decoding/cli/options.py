@@ -20,6 +20,7 @@ from layer_decoding.terminal.theme import MINIMUM_WIDTH
 
 MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
 _HALF_STEP = re.compile(r"([0-9]{1,4})a")
+PLAIN_LENS = "plain"  # the model's own norm and head, and nothing else
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
@@ -177,6 +178,36 @@ def rows_asked(args: argparse.Namespace, layer_count: int) -> list[Layer] | None
     """The layers to show, as --layers, with --sublayers the half steps inside their blocks too."""
     layers: list[Layer] | None = args.layers
     return with_half_steps(layers or range(1, layer_count + 1)) if args.sublayers else layers
+
+
+def add_lens_option(group: "argparse._ArgumentGroup") -> None:
+    """--lens NAME: which lens reads the layers, see `lens.fitted.file.named_lens`."""
+    group.add_argument(
+        "--lens", default=PLAIN_LENS, metavar="NAME", help=f"plain, linear (fitted), or its file ({PLAIN_LENS})"
+    )
+
+
+def add_lenses_option(group: "argparse._ArgumentGroup") -> None:
+    """--lens LIST: the same where several can stand side by side: `args.lens` is a list of names, each once."""
+    group.add_argument(
+        "--lens",
+        type=lens_list,
+        default=[PLAIN_LENS],
+        metavar="LIST",
+        help=f"plain, linear (fitted), its file, or several: plain,linear ({PLAIN_LENS})",
+    )
+
+
+def lens_list(text: str) -> list[str]:
+    """The value of --lens where it is a list.
+
+    >>> lens_list("plain,linear")
+    ['plain', 'linear']
+    """
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if "" in names:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of lenses such as plain,linear")
+    return names
 
 
 def whole_number(text: str) -> int:

@@ -14,6 +14,7 @@ from layer_decoding.decoding.scoring import texts_logprobs
 from layer_decoding.decoding.watching import OnStep
 from layer_decoding.errors import Interrupted, UsageError, is_out_of_memory
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, refusing
+from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids, neutral_generation
@@ -48,6 +49,7 @@ def beam_search(
     layers: Sequence[int] | None = (),
     trace: bool = False,
     on_step: OnStep | None = None,
+    lens: FittedLens | None = None,
 ) -> BeamSearch:
     """The best continuations that beam search finds, with their scores, and the greedy one beside them.
 
@@ -61,6 +63,8 @@ def beam_search(
             for, the last is among them.
         trace: keep every step's candidates.
         on_step: called as on_step(step, {}) after every step of every search, counted together: `BeamSettings.steps`.
+        lens: one that was fitted to the model, whose map stands behind the block where it is cut; None for the plain
+            one.
 
     Raises:
         UsageError: settings, lengths, layers or ids out of range, or a rule that leaves no text.
@@ -79,8 +83,8 @@ def beam_search(
     shown = select_cuts(layers, count) if layers is None or layers else []
     context = len(prompt) + max_new_tokens
     check_memory(model, num_beams, context)
-    searcher = _Searcher(model, prompt, settings, trace=trace, on_step=on_step)
-    result = BeamSearch(count, tuple(prompt), settings)
+    searcher = _Searcher(model, prompt, settings, trace=trace, on_step=on_step, lens=lens)
+    result = BeamSearch(count, tuple(prompt), settings, lens="plain" if lens is None else lens.name)
     try:
         result = searcher.main(model, result)
         if no_repeat_ngram_size:
@@ -120,9 +124,10 @@ class _Searcher:
         *,
         trace: bool,
         on_step: OnStep | None,
+        lens: FittedLens | None,
     ) -> None:
         self.prompt, self.settings, self.trace = prompt, settings, trace
-        self.on_step = on_step
+        self.on_step, self.lens = on_step, lens
         self.before = 0  # steps of the searches that are done
         ends = end_ids(model)
         self.record = SearchRecord(len(prompt), settings, ends, keep_steps=trace, on_step=self._count)
@@ -174,7 +179,7 @@ class _Searcher:
         """The same search on the model cut off after a layer; the last layer's is already done."""
         if layer == result.layer_count and result.greedy is not None:
             return LayerSearch(layer, result.greedy, result.hypotheses)
-        cut = truncate(model, layer)
+        cut = truncate(model, layer, self.lens)
         hypotheses, greedy = self._with_greedy(cut, self._search(cut, self.settings))
         return LayerSearch(layer, greedy, hypotheses)
 

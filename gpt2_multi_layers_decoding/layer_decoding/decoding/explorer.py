@@ -19,7 +19,8 @@ from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import check_copyable, copied_up_to, new_cache, read_on
-from layer_decoding.lens.lens import Lens, Translate, find_lens
+from layer_decoding.lens.fitted.linear import FittedLens
+from layer_decoding.lens.lens import Lens, find_lens
 from layer_decoding.lens.measures import measure, top_tokens
 from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.cache_utils import DynamicCache
 
-PLAIN: Mapping[str, Translate | None] = {"plain": None}
+PLAIN: Mapping[str, FittedLens | None] = {"plain": None}
 CANDIDATES = 10
 
 
@@ -64,11 +65,11 @@ class Explorer:
         *,
         layers: Sequence[Layer] | None = None,
         candidates: int = CANDIDATES,
-        lenses: Mapping[str, Translate | None] = PLAIN,
+        lenses: Mapping[str, FittedLens | None] = PLAIN,
     ) -> None:
         check_copyable(model)
         self.model, self.prompt = model, list(prompt_ids)
-        self.lenses: dict[str, Lens] = {name: find_lens(model, translate) for name, translate in lenses.items()}
+        self.lenses: dict[str, Lens] = {name: find_lens(model, fitted) for name, fitted in lenses.items()}
         self.lens = find_lens(model)  # whose blocks are listened to
         self.shown = select_layers(layers, self.lens.layer_count)
         self.decoded = sorted({*self.shown, *range(1, self.lens.layer_count + 1)})

@@ -15,6 +15,7 @@ from layer_decoding.decoding.steps import Steps
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
+from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.lens import find_lens
 from layer_decoding.lens.measures import measure, top_tokens
 from layer_decoding.models.generation import end_ids
@@ -37,6 +38,7 @@ def decode_layers(
     candidates: int = 5,
     track: Sequence[int] = (),
     on_step: OnStep | None = None,
+    lens: FittedLens | None = None,
 ) -> LayerDecoding:
     """Greedy text of every layer, and how sure each was, token by token.
 
@@ -50,14 +52,15 @@ def decode_layers(
         candidates: K, how many of the likeliest next tokens to keep at each step.
         track: N token ids whose probability and rank to keep at each step.
         on_step: called as on_step(step, {layer: id}) when a step's tokens are known, step counting from 1.
+        lens: one that was fitted to the model; None for the plain one.
 
     Raises:
-        UsageError: lengths, layers, context or ids out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits, or half steps its states, or some are
-            not finite.
+        UsageError: lengths, layers, context or ids out of range; a layer that the lens has no map for.
+        LayerDecodingError: the lens does not reproduce the model's own logits, or belongs to another model; or half
+            steps miss its states, or some are not finite.
         Interrupted: Ctrl-C; carries the steps that were finished.
     """
-    lens = find_lens(model)
+    found = find_lens(model, lens)
     prompt = list(prompt_ids)
     check_lengths(model, prompt, max_new_tokens)
     if context not in get_args(Context):
@@ -65,8 +68,9 @@ def decode_layers(
     if candidates < 1:
         raise UsageError(f"The number of candidates is {candidates}; it must be at least 1.")
     check_ids(model, [*prompt, *track])
-    shown: list[Layer] = [*(select_cuts if context == "own" else select_layers)(layers, lens.layer_count)]
-    decoded = shown if context == "own" else sorted({*shown, *range(1, lens.layer_count + 1)})
+    shown: list[Layer] = [*(select_cuts if context == "own" else select_layers)(layers, found.layer_count)]
+    decoded = shown if context == "own" else sorted({*shown, *range(1, found.layer_count + 1)})
+    found.check_layers(decoded)
     steps = Steps(context, shown, decoded, frozenset(end_ids(model)))
     shown_rows = [decoded.index(layer) for layer in shown]
     measured = fields(shared=context == "shared")
@@ -74,14 +78,22 @@ def decode_layers(
     def result() -> LayerDecoding | None:
         if not steps.count:
             return None
-        ids, tracked = tuple(prompt), tuple(track)
-        return LayerDecoding(context, lens.layer_count, ids, max_new_tokens, steps.rows(), steps.settles_at(), tracked)
+        return LayerDecoding(
+            context,
+            found.layer_count,
+            tuple(prompt),
+            max_new_tokens,
+            steps.rows(),
+            steps.settles_at(),
+            tuple(track),
+            lens=found.name,
+        )
 
     with keeping(result), torch.inference_mode(), ExitStack() as stack:
-        states: HiddenStates = (SharedText if context == "shared" else OwnTexts)(lens, decoded, stack)
+        states: HiddenStates = (SharedText if context == "shared" else OwnTexts)(found, decoded, stack)
         hidden = states.start(prompt)
         for step in range(1, max_new_tokens + 1):
-            logits = lens.logits(hidden, decoded)  # [R, V]
+            logits = found.logits(hidden, decoded)  # [R, V]
             ids = top_tokens(logits)
             numbers = None
             if measures or track:

@@ -15,6 +15,7 @@ from layer_decoding.decoding.distribution import Draws, draw, next_distribution
 from layer_decoding.decoding.sampling_batch import ROWS, Batch, Reading, batch_invariant_attention, check_memory
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import Interrupted, UsageError
+from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, layer_count, select_cuts
@@ -68,6 +69,7 @@ def sample_settings(
     layers: Sequence[int] | None = (),
     distributions: bool = False,
     listener: SamplingListener | None = None,
+    lens: FittedLens | None = None,
 ) -> SamplingRun:
     """The same dice under several settings, on the whole model and on those cut off after some layers.
 
@@ -75,6 +77,8 @@ def sample_settings(
         layers: block numbers to sample on as well, None for 1 … L; the whole model comes last.
         distributions: also what each setting leaves of the distribution after the prompt.
         listener: told of every step, every setting's samples and every model's, as they are there.
+        lens: one that was fitted to the model, whose map stands behind the block where it is cut; None for the plain
+            one.
 
     Raises:
         UsageError, LayerDecodingError: as `sample`, and for more runs than one shows.
@@ -89,11 +93,12 @@ def sample_settings(
     told.on_start()
     drawn = []
     for layer in cuts[:-1]:
-        sampler = Sampler(truncate(model, layer), prompt_ids, max_new_tokens)
+        sampler = Sampler(truncate(model, layer, lens), prompt_ids, max_new_tokens)
         drawn.append(_draw_model(layer, sampler, settings, num_samples, seed, distributions, told))
     drawn.append(_draw_model(count, whole, settings, num_samples, seed, distributions, told))
     ids = tuple(whole.prompt)
-    return SamplingRun(count, ids, max_new_tokens, seed, drawn[-1], tuple(drawn) if cuts else ())
+    name = "plain" if lens is None else lens.name
+    return SamplingRun(count, ids, max_new_tokens, seed, drawn[-1], tuple(drawn) if cuts else (), name)
 
 
 def _draw_model(

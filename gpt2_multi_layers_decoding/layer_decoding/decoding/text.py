@@ -15,12 +15,13 @@ from layer_decoding.decoding.steps import Steps
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memory
 from layer_decoding.layers import Layer
-from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
+from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_on, find_lens
 from layer_decoding.lens.measures import Distributions, measure, top_tokens
 from layer_decoding.lens.parts import layer_outputs
+from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows, rows_of
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids, context_length, select_layers, vocabulary_size
 from layer_decoding.results.greedy import LayerDecoding
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LONGEST_WINDOW = 2048  # unless asked for: attention over the 100,000 tokens that some models allow is not affordable
-_LOGITS_AT_ONCE = 2**23  # numbers, 34 MB in float32, of which a handful are there at a time: fewer make small products
+_LEAST_LOG = -745.0  # of a mean probability: about the least that float64 holds
 
 
 # ---------------------------------------------------------------- every layer along some tokens
@@ -46,26 +47,29 @@ def read_layers(
     measures: bool = True,
     candidates: int = 5,
     track: Sequence[int] = (),
+    lens: FittedLens | None = None,
 ) -> LayerDecoding:
     """What every layer says in the place of some tokens of a text, having read all before each; one pass.
 
     Args:
         ids: the text's tokens, read from the first to the one before the last position.
         positions: T neighbouring places in the text, counted from 0; before the first something must stand.
-        layers, measures, candidates, track: as for `decode_layers`.
+        layers, measures, candidates, track, lens: as for `decode_layers`.
 
     Raises:
-        UsageError: positions outside the text, more tokens than the context holds, layers or ids out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits.
+        UsageError: positions outside the text, more tokens than the context holds, layers or ids out of range; a
+            layer that the lens has no map for.
+        LayerDecodingError: the lens does not reproduce the model's own logits, or belongs to another model.
     """
-    lens = find_lens(model)
-    shown = select_layers(layers, lens.layer_count)
+    found = find_lens(model, lens)
+    shown = select_layers(layers, found.layer_count)
     _check_positions(model, ids, positions, track)
-    decoded = sorted({*shown, *range(1, lens.layer_count + 1)})
+    decoded = sorted({*shown, *range(1, found.layer_count + 1)})
+    found.check_layers(decoded)
     shown_rows = [decoded.index(layer) for layer in shown]
     steps = Steps("shared", shown, decoded, ends=frozenset())
     with torch.inference_mode():
-        for token, logits in zip(ids[positions.start :], _logits_along(lens, ids, positions, decoded), strict=False):
+        for token, logits in zip(ids[positions.start :], _logits_along(found, ids, positions, decoded), strict=False):
             numbers = None
             if measures or track:
                 numbers = measure(
@@ -73,13 +77,19 @@ def read_layers(
                 )
             steps.add(top_tokens(logits).tolist(), numbers)
     prompt, text = tuple(ids[: positions.start]), tuple(ids[positions.start : positions.stop])
+    rows, settles_at = steps.rows(), steps.settles_at()
     return LayerDecoding(
-        "shared", lens.layer_count, prompt, len(text), steps.rows(), steps.settles_at(), tuple(track), text
+        "shared", found.layer_count, prompt, len(text), rows, settles_at, tuple(track), text, lens=found.name
     )
 
 
 def track_step(
-    model: "PreTrainedModel", decoding: LayerDecoding, step: int, track: Sequence[int] = ()
+    model: "PreTrainedModel",
+    decoding: LayerDecoding,
+    step: int,
+    track: Sequence[int] = (),
+    *,
+    lens: FittedLens | None = None,
 ) -> LayerDecoding:
     """One step of a decoding, from 1, with tokens tracked: those named, else those on top at any layer and the text's.
 
@@ -87,7 +97,8 @@ def track_step(
     """
     ids = [*decoding.prompt_ids, *decoding.text_ids[:step]]
     layers = [row.layer for row in decoding.rows]
-    return read_layers(model, ids, range(len(ids) - 1, len(ids)), layers=layers, track=track or decoding.leaders(step))
+    place, tokens = range(len(ids) - 1, len(ids)), track or decoding.leaders(step)
+    return read_layers(model, ids, place, layers=layers, track=tokens, lens=lens)
 
 
 def _check_positions(model: "PreTrainedModel", ids: Sequence[int], positions: range, track: Sequence[int]) -> None:
@@ -115,27 +126,9 @@ def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list
     with layer_outputs(lens.blocks, layers, slice(positions.start - 1, None)) as outputs:
         with refusing(lens.model, NOT_BY_LAYER):
             lens.blocks.base(input_ids=read, use_cache=False)
-        hidden = _rows_of(outputs, layers)  # [T, R, D]
-        for few in hidden.split(_positions_at_once(lens, layers)):
-            yield from _lens_logits(lens, few, layers)
-
-
-def _rows_of(outputs: dict[Layer, torch.Tensor], layers: list[Layer]) -> torch.Tensor:
-    """The outputs [1, S, D] of some layers, position by position: [S, R, D]."""
-    last = max(outputs)
-    few = {layer: outputs[layer][0] for layer in {*layers, last}}
-    rows: torch.Tensor = stacked(few, layers).unflatten(0, (len(layers), -1))
-    return rows.transpose(0, 1)
-
-
-def _lens_logits(lens: Lens, hidden: torch.Tensor, layers: list[Layer]) -> torch.Tensor:
-    """The lens on hidden states [S, R, D]: [S, R, V]."""
-    logits = lens.logits(hidden.flatten(0, 1), layers * len(hidden))
-    return logits.view(len(hidden), len(layers), -1)
-
-
-def _positions_at_once(lens: Lens, layers: list[Layer]) -> int:
-    return max(1, _LOGITS_AT_ONCE // (len(layers) * vocabulary_size(lens.model)))
+        hidden = rows_of(outputs, layers)  # [T, R, D]
+        for few in hidden.split(positions_at_once(lens, layers)):
+            yield from lens_logits(lens, few, layers)
 
 
 # ---------------------------------------------------------------- a whole text
@@ -149,12 +142,13 @@ def read_passage(
     layers: Sequence[Layer] | None = None,
     window: int | None = None,
     measures: bool = True,
+    lens: FittedLens | None = None,
 ) -> Passage:
     """Neighbouring tokens of a text, each window's part of them read along by every layer.
 
     Args:
         passage: places in the text, counted from 0; what lies past its end is left out.
-        layers, window: as for `measure_text`.
+        layers, window, lens: as for `measure_text`.
 
     Raises:
         UsageError: as `measure_text`.
@@ -169,7 +163,7 @@ def read_passage(
             first, stop = max(shown.start, start + 1), min(shown.stop, start + length)
             if first < stop:
                 along = range(first - start, stop - start)
-                read = read_layers(model, list(ids[start:stop]), along, layers=layers, measures=measures)
+                read = read_layers(model, list(ids[start:stop]), along, layers=layers, measures=measures, lens=lens)
                 stretches.append((first - shown.start, read))
     return Passage(shown.start + 1, tuple(ids[shown.start : shown.stop]), tuple(stretches))
 
@@ -181,6 +175,8 @@ def measure_text(
     layers: Sequence[Layer] | None = None,
     window: int | None = None,
     on_step: OnStep | None = None,
+    lens: FittedLens | None = None,
+    bias: bool = False,
 ) -> TextMeasures:
     """How every layer does over all tokens of a text, on average.
 
@@ -190,28 +186,32 @@ def measure_text(
         window: tokens read at once; disjoint, each window scores its tokens from the second on. None for the
             model's context, at most 2,048.
         on_step: called as on_step(tokens read so far, {}) every few tokens.
+        lens: one that was fitted to the model; None for the plain one.
+        bias: also how far each layer's mean prediction is from the last one's: what the lens gets wrong on average.
 
     Raises:
-        UsageError: a text of fewer than two tokens; layers, window or ids out of range.
-        LayerDecodingError: the lens does not reproduce the model's own logits; or not enough memory.
+        UsageError: a text of fewer than two tokens; layers, window or ids out of range; a layer without a map.
+        LayerDecodingError: the lens does not reproduce the model's own logits, or is another model's; or not enough
+            memory.
         Interrupted: Ctrl-C; carries the numbers of what was read.
     """
-    lens = find_lens(model)
-    shown = select_layers(layers, lens.layer_count)
+    found = find_lens(model, lens)
+    shown = select_layers(layers, found.layer_count)
+    found.check_layers(shown)
     length = window_length(model, window)
     _check_text(ids, vocabulary_size(model))
-    sums = TextSums(ids, shown)
+    sums = TextSums(ids, shown, bias)
 
     def result() -> TextMeasures | None:
-        return sums.result(lens.layer_count, length) if sums.scored else None
+        return sums.result(found, length) if sums.scored else None
 
     with keeping(result), _explaining_memory(length), torch.inference_mode():
-        for start, hidden in _read_windows(lens, ids, shown, length):
-            sums.add(start, _lens_logits(lens, hidden, shown))
+        for start, hidden in read_windows(found, ids, shown, length, positions_at_once(found, shown)):
+            sums.add(start, lens_logits(found, hidden, shown))
             if on_step is not None:
                 on_step(sums.read, {})
     sums.read = len(ids)  # where a window of one token ends the text, it is read and there is nothing to score
-    return sums.result(lens.layer_count, length)
+    return sums.result(found, length)
 
 
 def window_length(model: "PreTrainedModel", asked: int | None = None) -> int:
@@ -258,30 +258,12 @@ def _explaining_memory(length: int) -> Iterator[None]:
         ) from error
 
 
-def _read_windows(
-    lens: Lens, ids: Sequence[int], layers: list[Layer], length: int
-) -> Iterator[tuple[int, torch.Tensor]]:
-    """(position of the first token predicted, hidden [S, R, D] of the positions before S tokens), S few at a time.
-
-    The lens is checked on the first tokens, against the logits that the model itself gives after them.
-    """
-    at_once = _positions_at_once(lens, layers)
-    check_on(lens, ids)
-    with layer_outputs(lens.blocks, layers, slice(None)) as outputs:
-        for start in range(0, len(ids) - 1, length):
-            piece = list(ids[start : start + length])
-            lens.blocks.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)
-            for first in range(0, len(piece) - 1, at_once):
-                last = min(first + at_once, len(piece) - 1)
-                few = {layer: hidden[:, first:last] for layer, hidden in outputs.items()}
-                yield start + first + 1, _rows_of(few, layers)
-
-
 class TextSums:
     """The sums over the tokens scored so far."""
 
-    def __init__(self, ids: Sequence[int], layers: list[Layer]) -> None:
+    def __init__(self, ids: Sequence[int], layers: list[Layer], bias: bool = False) -> None:
         self.ids, self.layers = ids, layers
+        self.predictions: torch.Tensor | float | None = 0.0 if bias else None  # [R, V], summed
         self.measures = averaged()
         self.sums = torch.zeros(2 + len(self.measures), len(layers), dtype=torch.float64)
         self.scored = 0
@@ -300,15 +282,26 @@ class TextSums:
         sums = torch.stack([column.float() for column in columns]).cpu().double().sum(1)
         check_finite(sums)
         self.sums += sums
+        if self.predictions is not None:
+            few = torch.einsum("srv,sr->rv", rows.weights, 1 / rows.totals)
+            self.predictions = self.predictions + few.cpu().double()
         self.scored += len(logits)
         self.read = end
 
-    def result(self, layer_count: int, window: int) -> TextMeasures:
+    def result(self, lens: Lens, window: int) -> TextMeasures:
         """The means so far."""
         means = (self.sums / self.scored).T.tolist()  # [R][2 + measures]
         names = [measure.field for measure in self.measures]
         summaries = tuple(
-            LayerSummary(layer, agreeing, correct, dict(zip(names, others, strict=True)))
-            for layer, (agreeing, correct, *others) in zip(self.layers, means, strict=True)
+            LayerSummary(layer, agreeing, correct, dict(zip(names, others, strict=True)), bias)
+            for layer, (agreeing, correct, *others), bias in zip(self.layers, means, self._biases(), strict=True)
         )
-        return TextMeasures(layer_count, len(self.ids), self.scored, self.read, window, summaries)
+        return TextMeasures(lens.layer_count, len(self.ids), self.scored, self.read, window, summaries, lens=lens.name)
+
+    def _biases(self) -> Sequence[float | None]:
+        """KL(mean prediction of the last layer ‖ mean prediction of each) in bits: [R]."""
+        if not isinstance(self.predictions, torch.Tensor):
+            return [None] * len(self.layers)
+        means = self.predictions / self.scored
+        # A token that no row ever held likely adds nothing; one that only the last did would add infinity.
+        return Distributions(means.log().clamp_min(_LEAST_LOG)).kl_to_final_bits().tolist()

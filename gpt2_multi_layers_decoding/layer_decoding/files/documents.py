@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 def greedy_document(decoding: LayerDecoding, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
     """The greedy script's document, schema layer-decoding/greedy/1; `text_ids` where the text is not the last row."""
     return {
-        **document_head("greedy", loaded, decoding.layer_count, prompt, decoding.prompt_ids, decoding.max_new_tokens),
+        **document_head(
+            "greedy",
+            loaded,
+            decoding.layer_count,
+            prompt,
+            decoding.prompt_ids,
+            decoding.max_new_tokens,
+            decoding.lens,
+        ),
         "context": decoding.context,
         **({} if decoding.is_greedy else {"text_ids": decoding.text_ids}),
         "settles_at": decoding.settles_at and [in_files(layer) for layer in decoding.settles_at],
@@ -35,8 +43,12 @@ def document_head(
     prompt: str | None = None,
     prompt_ids: tuple[int, ...] = (),
     max_new_tokens: int | None = None,
+    lens: str = "plain",
 ) -> dict[str, Any]:
-    """What every document begins with: where the numbers come from. Without a prompt nothing was written."""
+    """What every document begins with: where the numbers come from. Without a prompt nothing was written.
+
+    `layer_lens`, only where it is not the plain one, is what the layers were read with.
+    """
     import torch
     import transformers
 
@@ -54,6 +66,7 @@ def document_head(
         "device": loaded.device,
         "dtype": loaded.dtype,
         "layer_count": layer_count,
+        **({} if lens == "plain" else {"layer_lens": lens}),
         "prompt": None if prompt is None else {"text": prompt, "ids": prompt_ids},
         "max_new_tokens": max_new_tokens,
     }
@@ -97,7 +110,9 @@ def beam_document(
     """The beam search script's document; `trace` and `lens` (every layer along rank 1) only if asked for."""
     settings = search.settings
     document = {
-        **document_head("beam", loaded, search.layer_count, prompt, search.prompt_ids, settings.max_new_tokens),
+        **document_head(
+            "beam", loaded, search.layer_count, prompt, search.prompt_ids, settings.max_new_tokens, search.lens
+        ),
         "num_beams": settings.num_beams,
         "num_return_sequences": settings.num_return_sequences,
         "length_penalty": settings.length_penalty,
@@ -163,7 +178,7 @@ def sampling_document(
     `lens`, every layer along one of the samples, only if asked for.
     """
     document = {
-        **document_head("sampling", loaded, run.layer_count, prompt, run.prompt_ids, run.max_new_tokens),
+        **document_head("sampling", loaded, run.layer_count, prompt, run.prompt_ids, run.max_new_tokens, run.lens),
         "seed": run.seed,
         **_samples_of_model(run.model, pieces),
         "layers": [{"layer": model.layer, **_samples_of_model(model, pieces)} for model in run.layers],
@@ -200,11 +215,22 @@ def _sample(sample: Sample, pieces: Pieces) -> dict[str, Any]:
 
 
 def text_document(
-    measures: TextMeasures, passage: Passage, source: str, loaded: "LoadedModel", pieces: Pieces
+    measures: TextMeasures,
+    passage: Passage,
+    source: str,
+    loaded: "LoadedModel",
+    pieces: Pieces,
+    compared: Sequence[TextMeasures] = (),
 ) -> dict[str, Any]:
-    """The text script's document; `source` is the file's name, or - for stdin."""
+    """The text script's document; `source` is the file's name, or - for stdin.
+
+    `lenses`, only where several were compared, are the numbers of each; the rest is the first one's.
+    """
+    several = [
+        {"lens": each.lens, "layers": [summary_numbers(summary) for summary in each.layers]} for each in compared
+    ]
     return {
-        **document_head("text", loaded, measures.layer_count),
+        **document_head("text", loaded, measures.layer_count, lens=measures.lens),
         "text": {
             "source": source,
             "token_count": measures.token_count,
@@ -212,6 +238,7 @@ def text_document(
             "window": measures.window,
         },
         "layers": [summary_numbers(summary) for summary in measures.layers],
+        **({"lenses": several} if several else {}),
         "passage": _passage(passage, [summary.layer for summary in measures.layers], pieces),
     }
 
@@ -225,6 +252,7 @@ def summary_numbers(summary: LayerSummary) -> dict[str, float | str]:
         **{measure.mean_field: summary.means[measure.field] for measure in averaged()},
         "mean_logprob_nats": summary.mean_logprob_nats,
         "perplexity": summary.perplexity,
+        **({} if summary.bias_bits is None else {"bias_bits": summary.bias_bits}),
     }
 
 

@@ -97,6 +97,7 @@ def _facts(decoding: LayerDecoding, head: dict[str, Any]) -> dict[str, str]:
     facts = {
         "model": head["model"],
         "layers": decoding.layer_count,
+        **({} if decoding.lens == "plain" else {"lens": decoding.lens}),
         "context": decoding.context,
         "tokens": f"{len(decoding.prompt_ids)} + {len(decoding.final_row.ids)}",
         "device": f"{head['device']}, {head['dtype']}",

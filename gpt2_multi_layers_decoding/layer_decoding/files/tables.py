@@ -17,13 +17,21 @@ from layer_decoding.terminal.hidden import escape
 from layer_decoding.terminal.pieces import Pieces
 
 
-def text_table(measures: TextMeasures) -> str:
-    """The numbers of each layer as CSV, a line a layer after a line of names; empty where a number is infinite."""
-    rows = [summary_numbers(summary) for summary in measures.layers]
+def text_table(*compared: TextMeasures) -> str:
+    """The numbers of each layer as CSV, a line a layer after a line of names; empty where a number is infinite.
+
+    A last column names the lens, unless all was read with the plain one.
+    """
+    named = any(measures.lens != "plain" for measures in compared)
+    rows = [
+        {**summary_numbers(summary), **({"lens": measures.lens} if named else {})}
+        for measures in compared
+        for summary in measures.layers
+    ]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(rows[0])
-    writer.writerows([_finite(number) for number in row.values()] for row in rows)
+    writer.writerows([_finite(value) for value in row.values()] for row in rows)
     return text.getvalue()
 
 
@@ -32,12 +40,13 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # a spreadsheet may
 
 
 def to_csv(decoding: LayerDecoding, pieces: Pieces) -> str:
-    """The table with its heading, lines ended by CR LF."""
+    """The table with its heading, lines ended by CR LF; a last column names the lens, unless it is the plain one."""
+    lens = [] if decoding.lens == "plain" else [decoding.lens]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, *(["lens"] if lens else [])])
     for layer, step, token, piece, agrees, *numbers in table_rows(decoding, pieces):
-        writer.writerow([layer, step, token, safe_for_spreadsheet(piece), str(agrees).lower(), *numbers])
+        writer.writerow([layer, step, token, safe_for_spreadsheet(piece), str(agrees).lower(), *numbers, *lens])
     return text.getvalue()
 
 
@@ -62,5 +71,5 @@ def table_rows(decoding: LayerDecoding, pieces: Pieces) -> Iterator[list[Any]]:
             yield [row.layer, step + 1, token, text, agrees[step], *(_finite(column[step]) for column in measures)]
 
 
-def _finite(value: float | str | None) -> float | str | None:
+def _finite(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -116,6 +116,11 @@ def hidden_output(output: Any) -> torch.Tensor:
     return hidden
 
 
+def with_hidden(output: Any, hidden: torch.Tensor) -> Any:
+    """What a block answers, with another hidden state in it."""
+    return type(output)([hidden, *output[1:]]) if isinstance(output, tuple | list) else hidden
+
+
 def stacked(outputs: Mapping[Layer, torch.Tensor], layers: Sequence[Layer]) -> torch.Tensor:
     """The outputs [B, D] of some layers as rows [R · B, D], on the device of the last one, where the head is."""
     device = outputs[max(outputs)].device

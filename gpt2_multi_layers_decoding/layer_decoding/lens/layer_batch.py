@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from layer_decoding.layers import Layer
-from layer_decoding.lens.blocks import Blocks, hidden_input, hidden_output
+from layer_decoding.lens.blocks import Blocks, hidden_input, hidden_output, with_hidden
 from layer_decoding.models.sizes import text_config
 
 
@@ -95,6 +95,6 @@ def _let_leave(layer: int, rows: _Rows, left: dict[Layer, torch.Tensor]) -> Call
         hidden = hidden_output(output)
         left[layer] = hidden[:1, -1]
         rest = hidden[1:] if rows.staying > 1 else hidden.expand(rows.full, -1, -1)
-        return type(output)([rest, *output[1:]]) if isinstance(output, tuple | list) else rest
+        return with_hidden(output, rest)
 
     return hook

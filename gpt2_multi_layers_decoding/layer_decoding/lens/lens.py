@@ -6,10 +6,10 @@ What a model does after its blocks is its own affair: a norm, for some a project
 a soft cap. So the lens lets the model do it, on a copy of it that shares all weights and has, in the place of all
 blocks, a single one that hands on the hidden states to read.
 
-Another lens translates hidden_k first, from layer k's basis into the last one's.
+A fitted lens (`fitted.linear`) translates hidden_k first, from layer k's basis into the last one's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
+from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.sharing import quick_head, set_forward, shallow_copy, with_modules
 from layer_decoding.models.devices import device_of
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 CHECKED_TOKENS = 8
 NOT_BY_LAYER = "{model} cannot be read layer by layer ({error}); use another model, such as mini."
-
-# From hidden states [R, D] of the layers [R] to hidden states [R, D] of the last layer; it leaves that one's alone.
-Translate = Callable[[torch.Tensor, Sequence[Layer]], torch.Tensor]
 
 
 class HiddenStateSource:
@@ -53,7 +51,12 @@ class Lens:
     blocks: Blocks
     reader: "PreTrainedModel"
     source: HiddenStateSource
-    translate: Translate | None = None  # None is the identity: the plain lens
+    fitted: FittedLens | None = None  # None is the plain lens
+
+    @property
+    def name(self) -> str:
+        """What the lens is called where its numbers stand."""
+        return "plain" if self.fitted is None else self.fitted.name
 
     @property
     def model(self) -> "PreTrainedModel":
@@ -67,27 +70,35 @@ class Lens:
 
     def logits(self, hidden: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         """Contiguous next-token logits float32 [R, V] of the outputs [R, D] of the blocks `layers` [R]."""
-        if self.translate is not None:
-            hidden = self.translate(hidden, layers)
+        if self.fitted is not None:
+            hidden = self.fitted.translate(hidden, layers)
         self.source.rows = hidden[:, None]
         # Which token and which position these rows stand for is forgotten by now: any will do.
         ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=device_of(self.model))
         answer: Any = self.reader(input_ids=ids, use_cache=False)
         self.source.rows = None
         logits: torch.Tensor = answer.logits[:, 0].float().contiguous()
-        return logits
+        return logits if self.fitted is None else self.fitted.scale(logits, layers)
+
+    def check_layers(self, layers: Sequence[Layer]) -> None:
+        """Raise UsageError for a layer that the lens cannot read."""
+        if self.fitted is not None:
+            self.fitted.check_layers(layers)
 
 
-def find_lens(model: "PreTrainedModel", translate: Translate | None = None) -> Lens:
-    """The lens of a model: the plain one, or one that translates hidden states first.
+def find_lens(model: "PreTrainedModel", fitted: FittedLens | None = None) -> Lens:
+    """The lens of a model: the plain one, or one that was fitted to it.
 
     Raises:
-        LayerDecodingError: the model is not built as L blocks below a head.
+        LayerDecodingError: the model is not built as L blocks below a head; or the lens is another model's.
     """
     blocks = find_blocks(model)
+    if fitted is not None:
+        fitted.check_model(blocks)
+        fitted = fitted.on(model.get_output_embeddings().weight.device)  # where rows are stacked
     source = HiddenStateSource(blocks)
     reader = with_modules(model, {blocks.path: torch.nn.ModuleList([source.module]), **quick_head(model)})
-    return Lens(blocks, reader, source, translate)
+    return Lens(blocks, reader, source, fitted)
 
 
 # How far two roundings of the same logits may lie apart, as a share of the largest: a sum is off by a share of its

@@ -140,3 +140,4 @@ class BeamSearch:
     layers: tuple[LayerSearch, ...] = ()
     trace: tuple[TraceStep, ...] | None = None
     interrupted: bool = False
+    lens: str = "plain"  # what the layers were read with

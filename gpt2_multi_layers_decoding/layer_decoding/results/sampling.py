@@ -127,6 +127,7 @@ class SamplingRun:
     seed: int
     model: ModelSamples
     layers: tuple[ModelSamples, ...] = ()
+    lens: str = "plain"  # what the layers were read with
 
 
 class SamplingListener:

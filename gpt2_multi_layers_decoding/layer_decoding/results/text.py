@@ -16,6 +16,7 @@ class LayerSummary:
     agreeing_share: float  # its top token is the last layer's
     correct_share: float  # its top token is the text's own
     means: Mapping[str, float]  # {field of a measure that averages: its mean}
+    bias_bits: float | None = None  # KL(the last layer's mean prediction ‖ its own), where that was asked for
 
     @property
     def mean_logprob_nats(self) -> float:
@@ -86,3 +87,4 @@ class TextMeasures:
     read_count: int
     window: int  # tokens in each window; the last may be shorter
     layers: tuple[LayerSummary, ...]  # ascending, the last layer's last
+    lens: str = "plain"  # what the layers were read with

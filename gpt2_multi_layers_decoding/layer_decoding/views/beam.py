@@ -21,6 +21,7 @@ from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import Span, token_spans
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.beam_tree import render_trace
+from layer_decoding.views.rows import cut_lens_notes
 
 _UNDER = 2  # cells: the indent of a text under its numbers
 
@@ -28,7 +29,8 @@ _UNDER = 2  # cells: the indent of a text under its numbers
 def render_search(search: BeamSearch, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
     """The whole answer, a string a line, no newline at the end of any."""
     lines = [*prompt_lines(prompt, terminal), "", *_table(search, pieces, terminal)]
-    for note in [*legend(search), *findings(search), WHY_SUMS]:
+    claims = cut_lens_notes(search.lens, search.layer_count) if search.layers else []
+    for note in [*legend(search), *claims, *findings(search), WHY_SUMS]:
         lines += prose(note, terminal)
     if search.trace is not None:
         lines += ["", *render_trace(search, pieces, terminal)]

@@ -113,12 +113,14 @@ def notes(decoding: LayerDecoding, glyphs: Glyphs) -> list[list[Span]]:
     example, leaves = Span("so", "differs"), Span(glyphs.leaves, "note")
     if decoding.context == "own":
         return [
+            *cut_lens_notes(decoding.lens, last),
             [Span("Each row is a text of its layer's own: what the model cut off after that block writes.")],
             [Span("Tokens marked "), example, Span(f" are not in layer {last}'s text in this order; n/{total} are.")],
             [Span("A row leaves that text at "), leaves, Span(".")],
         ]
     differing = f"differ from layer {last}'s" + ("" if decoding.is_greedy else " and from the text's own")
     lines = [
+        *lens_notes(decoding.lens, last),
         [
             Span(f"Each row is what its layer would have said at every step of {whose_text(decoding)}."),
             Span(" Each token is said by itself, after the text so far: early layers string pieces of words together."),
@@ -164,3 +166,31 @@ def settling(settles_at: Sequence[Layer], glyphs: Glyphs) -> str:
     counts = sorted(Counter(settles_at).items())
     where = ", ".join(f"{layer} {glyphs.times}{count}" for layer, count in counts)
     return f"Settles at layer {where} (the first from which a token no longer changes)."
+
+
+def lens_notes(lens: str, last: Layer) -> list[list[Span]]:
+    """What a fitted lens claims, in the legend of its rows; of the plain lens nothing need be said."""
+    if lens == "plain":
+        return []
+    return [
+        [
+            Span(
+                f"Read through the {lens} lens: each row predicts what layer {last} will say, by a map fitted for its"
+                " layer; it is not what the layer says by itself."
+            )
+        ]
+    ]
+
+
+def cut_lens_notes(lens: str, last: int) -> list[list[Span]]:
+    """The same where a model is cut off after a block and goes on through the map."""
+    if lens == "plain":
+        return []
+    return [
+        [
+            Span(
+                f"Cut off there, the model goes on through the {lens} lens: a layer's text predicts layer {last}'s, by"
+                " a map fitted for that layer; it is not what the layer says by itself."
+            )
+        ]
+    ]

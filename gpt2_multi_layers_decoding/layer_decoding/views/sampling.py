@@ -59,8 +59,8 @@ def render_means(model: ModelSamples, terminal: Terminal) -> list[str]:
     return lines
 
 
-def render_notes(terminal: Terminal) -> list[str]:
-    """The legend."""
+def render_notes(terminal: Terminal, claims: Sequence[list[Span]] = ()) -> list[str]:
+    """The legend; `claims` are what is said of the lens under which layers write."""
     example, leaves = Span("so", "differs"), Span(terminal.glyphs.leaves, "note")
     notes = [
         [Span("Sample n throws the same dice in every block, so what differs is the setting.")],
@@ -76,7 +76,7 @@ def render_notes(terminal: Terminal) -> list[str]:
         ],
         [Span("distinct: different tokens; repeats: share of its 3-grams that came before.")],
     ]
-    return ["", *(line for note in notes for line in prose(note, terminal))]
+    return ["", *(line for note in [*notes, *claims] for line in prose(note, terminal))]
 
 
 def text_spans(sample: Sample, greedy: Sample, pieces: Pieces, terminal: Terminal) -> list[Span]:

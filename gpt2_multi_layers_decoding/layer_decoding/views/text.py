@@ -4,7 +4,7 @@ Both are tables of columns, cut into panels at the terminal's width. A predictio
 last layer's nor the text's own token is painted as such; the text's own has a star.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wcwidth import width
 
@@ -15,6 +15,7 @@ from layer_decoding.terminal.columns import Column, panels, prose, table
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.spans import Span, flush_right, pad, shorten
 from layer_decoding.terminal.theme import CHOSEN, PLAIN, Terminal
+from layer_decoding.views.rows import lens_notes
 
 _MOST_TOKEN = 16  # cells: a longer token is shortened where there is a width to keep
 
@@ -31,7 +32,8 @@ def render_passage(
         lines += prose([Span(f"{span} of {token_count:,}", "note")], terminal)
         lines += [*table([labels, *panel], terminal), ""]
         first += len(panel)
-    for spans in _passage_notes(passage, layers[-1]):
+    lens = passage.stretches[0][1].lens if passage.stretches else "plain"
+    for spans in [*lens_notes(lens, layers[-1]), *_passage_notes(passage, layers[-1])]:
         lines += prose(spans, terminal)
     return [*lines, ""]
 
@@ -45,7 +47,53 @@ def render_summaries(measures: TextMeasures, terminal: Terminal) -> list[str]:
         lines += table([labels, *panel], terminal)
     for note in _number_notes(measures.layer_count):
         lines += prose([Span(note)], terminal)
+    for claim in lens_notes(measures.lens, measures.layer_count):
+        lines += prose(claim, terminal)
     return lines
+
+
+def render_comparison(
+    compared: Sequence[TextMeasures],
+    terminal: Terminal,
+    quantities: Sequence[str] = ("KL", "agrees", "perplexity", "bias"),
+) -> list[str]:
+    """How every layer did on average through several lenses, side by side, and what the columns mean."""
+    first = compared[0]
+    lines = prose([Span(_heading(first), "heading")], terminal)
+    labels = _labels(["", "", *(f"Layer {summary.layer}:" for summary in first.layers)])
+    room = None if terminal.width is None else terminal.width - labels.width
+    columns = [
+        _compared_column(name, measures.lens, _COMPARED[name](measures.layers))
+        for name in quantities
+        for measures in compared
+    ]
+    for panel in panels(columns, room):
+        lines += table([labels, *panel], terminal, heads=2)
+    notes = [[Span(_COMPARED_NOTES[name].format(last=f"layer {first.layer_count}"))] for name in quantities]
+    for note in [*notes, *(note for measures in compared for note in lens_notes(measures.lens, first.layer_count))]:
+        lines += prose(note, terminal)
+    return lines
+
+
+_COMPARED: dict[str, Callable[[Sequence[LayerSummary]], list[str]]] = {
+    "KL": lambda layers: [f"{summary.means['kl_to_final_bits']:.2f}" for summary in layers],
+    "agrees": lambda layers: [f"{summary.agreeing_share:.1%}" for summary in layers],
+    "perplexity": lambda layers: [in_short(summary.perplexity) for summary in layers],
+    "bias": lambda layers: ["" if each.bias_bits is None else f"{each.bias_bits:.2f}" for each in layers],
+}
+_COMPARED_NOTES = {
+    "KL": "KL: from {last}'s prediction to it, in bits.",
+    "agrees": "agrees: the likeliest token is {last}'s.",
+    "perplexity": "perplexity: exp of the mean of - log p(the text's own token).",
+    "bias": "bias: KL from the mean of {last}'s predictions to the mean of its own, in bits: what is wrong on average.",
+}
+
+
+def _compared_column(name: str, lens: str, numbers: Sequence[str]) -> Column:
+    """A quantity through one lens: both names over its numbers."""
+    cells = max(map(width, [lens, *numbers]))
+    heads = [[Span(flush_right(text, cells), "heading")] for text in (name, lens)]
+    return Column([*heads, *([Span(number)] for number in numbers)], right=True)
 
 
 # ---------------------------------------------------------------- the passage

@@ -10,7 +10,7 @@ from layer_decoding.terminal.columns import prose
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import Span
 from layer_decoding.terminal.theme import Terminal
-from layer_decoding.views.rows import render_decoding
+from layer_decoding.views.rows import cut_lens_notes, lens_notes, render_decoding
 from layer_decoding.views.shaded import render_shaded
 from layer_decoding.views.steps import render_steps
 from layer_decoding.views.table import render_table
@@ -41,6 +41,15 @@ def render_view(
     """
     if view.name == "rows":
         return render_decoding(decoding, prompt, pieces, terminal)
+    claims = (cut_lens_notes if decoding.context == "own" else lens_notes)(decoding.lens, decoding.layer_count)
+    lines = _closer_view(view, decoding, prompt, pieces, terminal, track_step)
+    return [*lines, *(line for claim in claims for line in prose(claim, terminal))]
+
+
+def _closer_view(
+    view: View, decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, track_step: TrackStep
+) -> list[str]:
+    """The lines of a view that is not rows."""
     measure = None if view.measure is None else BY_OPTION[view.measure]
     layers = view.layers if view.layers is None or view.layers else [decoding.layer_count]
     if view.name == "table":

@@ -1,0 +1,182 @@
+"""Fit a lens to a model: for each layer a linear map that predicts what the last layer will say.
+
+Reads a text, fits in closed form, and measures on documents that were held out: how far each layer is from the last
+one, in bits, and how often it agrees, through the plain lens, through one that only adds a vector, and through the
+fitted one. Writes one file, whole or not at all, that every script reads as --lens FILE; without --out it goes beside
+the user's other lenses, where --lens linear finds it.
+
+    python fit_lens_demo.py tales.txt --model mini
+    python fit_lens_demo.py tales.txt --model gpt2 --tokens 30000
+    python fit_lens_demo.py tales.txt --model mini --steps 300 --out tuned.safetensors
+    python multi_layer_decoding_demo.py --model mini --lens linear
+"""
+
+from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from layer_decoding.cli.options import Parser, add_model_group, add_screen_options, whole_number
+from layer_decoding.cli.progress import NoProgress, ProgressLine
+from layer_decoding.cli.running import load, notice, run
+from layer_decoding.errors import LayerDecodingError
+from layer_decoding.files.saving import check_targets, save
+from layer_decoding.results.text import TextMeasures
+from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.views.text import render_comparison
+
+if TYPE_CHECKING:
+    from layer_decoding.lens.fitted.linear import FittedLens
+    from layer_decoding.models.loading import LoadedModel
+
+PURPOSE = "Fit a lens to a model: a linear map for each layer that predicts the last one."
+EXAMPLES = """
+python fit_lens_demo.py tales.txt --model mini
+python fit_lens_demo.py tales.txt --steps 300 --out tuned.safetensors
+python multi_layer_decoding_demo.py --lens linear
+"""
+SUFFIXES = (".safetensors",)
+TOKENS = 60_000  # more change nothing that can be seen
+HELD_OUT_TOKENS = 5_000  # measured, through each lens
+DOCUMENT_TOKENS = 1_000  # of each document, where there are enough of them: so that many have a say
+MOST_CHARACTERS = 10  # of a token, on average
+FIRST_LOOK = 2_000  # tokens after which it can be said how long the rest will take
+SLOW = 60  # seconds from which on that is worth a line
+
+
+def build_parser() -> Parser:
+    """The command line of this script."""
+    parser = Parser(PURPOSE, EXAMPLES)
+    parser.usage = "%(prog)s TEXT [OPTION ...]"
+    parser.add_argument(
+        "text", type=Path, metavar="TEXT", help="UTF-8 text or .xz, <|endoftext|> lines between documents"
+    )
+    add_model_group(parser)
+    group = parser.add_argument_group("fitting")
+    group.add_argument("--tokens", type=whole_number, default=TOKENS, metavar="N", help=f"tokens to read ({TOKENS})")
+    group.add_argument("--steps", type=whole_number, default=0, metavar="N", help="tune on, so many steps of Adam (0)")
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="FILE", help="write the lens to FILE.safetensors (the user's cache)")
+    add_screen_options(group)
+    return parser
+
+
+def show(args: Namespace) -> None:
+    """Read, load, fit, measure, write."""
+    from layer_decoding.training.corpus import read_documents
+
+    check_targets([args.out] if args.out else [], SUFFIXES)
+    documents, held_out = read_documents(args.text)
+    loaded = load(args)
+    lenses = fit(args, loaded, some_ids(loaded, documents, args.tokens * 5 // 4))
+
+    from layer_decoding.decoding.text import measure_text
+    from layer_decoding.lens.fitted.file import cached_place, lens_bytes
+
+    ids = [token for document in some_ids(loaded, held_out, HELD_OUT_TOKENS) for token in document]
+    notice(args, f"Measuring on {len(ids):,} held-out tokens, through {len(lenses)} lenses ...")
+    compared = [measure_text(loaded.model, ids, lens=lens) for lens in lenses]
+    lens = with_origin(lenses[-1], compared[-1], loaded, args)
+    out = args.out or cached_place(loaded.model)
+    make_folder(out)
+    save(out, {SUFFIXES[0]: lambda: lens_bytes(lens)})
+    terminal = terminal_of(sys.stdout, args.color, args.width)
+    print("\n".join(render_comparison(compared, terminal, ("KL", "agrees"))))
+    use = f"--lens {out}" if args.out else "--lens linear"
+    notice(args, f"Saved {out}; read with it by {use}.")
+
+
+def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> list[list[int]]:
+    """The ids of documents that hold so many tokens together: a few of each, more where that is not enough."""
+    from layer_decoding.models.prompts import encode_prompt, encode_text
+
+    prefix = encode_prompt(loaded.tokenizer, "")
+    found: list[list[int]] = []
+    for most in (max(2, min(DOCUMENT_TOKENS, tokens // 10)), tokens):
+        found = []
+        for document in documents:
+            if (missing := tokens - sum(map(len, found))) <= 0:
+                return found
+            beginning = document[: most * MOST_CHARACTERS]
+            found.append(list(encode_text(loaded.tokenizer, beginning, prefix)[: min(most, missing)]))
+    return found
+
+
+def fit(args: Namespace, loaded: "LoadedModel", documents: list[list[int]]) -> "list[FittedLens | None]":
+    """The lenses to compare, the one to write last: none (plain), constant, linear, and tuned if that was asked for."""
+    from layer_decoding.training.fitting.fit import Fit
+
+    fitting = Fit(loaded.model, documents, args.tokens)
+    total = fitting.cost(args.steps)
+    progress = NoProgress() if args.quiet else ProgressLine(total)
+    watch = Watch(args, total)
+
+    def on_step(tokens: int, newest: dict[int, int]) -> None:
+        watch.look(tokens)
+        progress.on_step(tokens, newest)
+
+    fitting.on_step = on_step
+    notice(args, f"Fitting on {sum(map(len, fitting.fitted)):,} tokens of {len(fitting.fitted)} documents ...")
+    with closing(progress):
+        linear = fitting.linear()
+        lenses: list[FittedLens | None] = [None, fitting.constant(), linear]
+        if args.steps:
+            lenses.append(fitting.tuned(linear, args.steps))
+    notice(args, f"Fitted in {watch.seconds:.0f} s.")
+    return lenses
+
+
+class Watch:
+    """Says once, early on, how long a slow fit will take."""
+
+    def __init__(self, args: Namespace, total: int) -> None:
+        self.args, self.total = args, total
+        self.started, self.said = time.perf_counter(), False
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.started
+
+    def look(self, tokens: int) -> None:
+        """Told of the tokens read so far."""
+        if self.said or tokens < FIRST_LOOK:
+            return
+        self.said, needed = True, self.seconds * self.total / tokens
+        if needed > SLOW:
+            notice(self.args, f"This will take about {needed / 60:.0f} minutes; fewer --tokens take less.")
+
+
+def with_origin(
+    lens: "FittedLens | None", measured: TextMeasures, loaded: "LoadedModel", args: Namespace
+) -> "FittedLens":
+    """The lens with what it was fitted on, for the header of its file."""
+    assert lens is not None  # the plain one is never the last
+    bits = [summary.means["kl_to_final_bits"] for summary in measured.layers[:-1]]
+    facts = {"model": loaded.name, "text": args.text.name, "held_out_tokens": measured.scored_count}
+    return replace(lens, origin={**facts, **lens.origin, "held_out_bits": [round(value, 4) for value in bits]})
+
+
+def make_folder(out: Path) -> None:
+    """The folder of the user's lenses may not be there yet."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LayerDecodingError(
+            f"{out.parent} cannot be made ({error.strerror}); choose a file that can be written.", settings=["out"]
+        ) from None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; return its exit code."""
+    return run(build_parser(), show, argv)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,1 @@
+"""A lens fitted to a model: its maps, and its file."""

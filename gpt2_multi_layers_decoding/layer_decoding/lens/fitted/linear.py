@@ -1,0 +1,113 @@
+"""The fitted lens: what layer k already knows of what layer L will say, by a linear map for each layer.
+
+    logits_k = s_k · unembed(final_norm(A_k hidden_k + b_k))
+
+A fitted row predicts the last layer; it is not what its layer says by itself. A and b are fitted by least squares
+(`training.fitting`), or tuned on from there by the KL divergence from the last layer (N. Belrose et al., "Eliciting
+Latent Predictions from Transformers with the Tuned Lens", 2023), whose package's files are read too.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch.nn.functional import linear
+
+from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.layers import Layer
+from layer_decoding.lens.blocks import Blocks
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FittedLens:
+    """A map for each of N layers, ascending, of a model of L: A [N, D, D], b [N, D] and s [N], in float32.
+
+    `fingerprint` tells the model that it belongs to. `name` is what the lens is called where its numbers stand;
+    `origin` says what it was fitted on, as plain values.
+    """
+
+    layers: tuple[int, ...]
+    matrices: torch.Tensor
+    biases: torch.Tensor
+    scales: torch.Tensor
+    layer_count: int
+    fingerprint: str
+    name: str = "linear"
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<FittedLens: {self.name}, {len(self.layers)} of {self.layer_count} layers>"
+
+    def translate(self, hidden: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
+        """Hidden states [R, D] of the layers [R] in the last layer's basis; that layer's own stay as they are."""
+        places: dict[Layer, list[int]] = {}
+        for place, layer in enumerate(layers):
+            places.setdefault(layer, []).append(place)
+        translated = hidden.clone()
+        for number, layer in enumerate(self.layers):
+            if layer in places:
+                # In float32: a map that magnifies small differences needs more than 16 bits of them.
+                rows = hidden[places[layer]].to(self.matrices)
+                translated[places[layer]] = linear(rows, self.matrices[number], self.biases[number]).to(hidden)
+        return translated
+
+    def scale(self, logits: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
+        """Logits [R, V] of the layers [R] times their s; the last layer's stay as they are."""
+        rows = [self._number[layer] for layer in layers]
+        return logits * torch.cat([self.scales, self.scales.new_ones(1)])[rows, None]
+
+    @cached_property
+    def _number(self) -> dict[Layer, int]:
+        """Where a layer's map is; the last layer, which has none, comes after them."""
+        return {layer: number for number, layer in enumerate([*self.layers, self.layer_count])}
+
+    def on(self, device: torch.device) -> "FittedLens":
+        """The same lens with its maps on a device."""
+        tensors = {name: getattr(self, name).to(device) for name in ("matrices", "biases", "scales")}
+        return replace(self, **tensors)
+
+    def check_layers(self, layers: Sequence[Layer]) -> None:
+        """Raise UsageError for a layer without a map."""
+        missing = sorted({*layers} - {*self.layers, self.layer_count})
+        if missing:
+            raise UsageError(
+                f"The {self.name} lens has no map for layer {', '.join(map(str, missing))}; leave that out, or read it"
+                " with the plain lens.",
+                settings=["layers", "lens"],
+            )
+
+    def check_model(self, blocks: Blocks) -> None:
+        """Raise LayerDecodingError where the lens was fitted to another model."""
+        if self.layer_count != blocks.count or self.fingerprint != fingerprint(blocks):
+            name = type(blocks.model).__name__
+            raise LayerDecodingError(
+                f"The {self.name} lens belongs to another model than this {name}, of {self.layer_count} layers and with"
+                " another final norm or head; fit one to this model, or use the plain lens.",
+                settings=["lens", "model"],
+            )
+
+
+_fingerprints: "WeakKeyDictionary[torch.nn.Module, str]" = WeakKeyDictionary()
+
+
+def fingerprint(blocks: Blocks) -> str:
+    """A hash of what a model reads its last layer with: the norms outside its blocks, and the head.
+
+    Of their first 16 bits, so that a model that runs in bfloat16 is the one that was fitted in float32.
+    """
+    if blocks.model not in _fingerprints:
+        norms = [
+            weights
+            for name, weights in blocks.model.named_parameters()
+            if weights.ndim == 1 and not name.startswith(f"{blocks.path}.")
+        ]
+        digest = hashlib.sha256()
+        for weights in [*norms, blocks.model.get_output_embeddings().weight]:
+            digest.update(str(tuple(weights.shape)).encode())
+            digest.update(weights.detach().to(torch.bfloat16).cpu().contiguous().view(torch.int16).numpy().data)
+        _fingerprints[blocks.model] = digest.hexdigest()
+    return _fingerprints[blocks.model]

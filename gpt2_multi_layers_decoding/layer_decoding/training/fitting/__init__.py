@@ -1,0 +1,1 @@
+"""Fitting a lens to a model."""
