@@ -16,8 +16,8 @@ from layer_decoding.results.greedy import joined, with_fewer_candidates
 PROMPT = [5, 17, 3]
 
 
-def assert_near(ours, theirs, tolerance=1e-6):
-    """The same tokens everywhere, probabilities to 1e-6, numbers of bits to what that is in bits."""
+def assert_near(ours, theirs, tolerance=3e-6):
+    """The same tokens everywhere, numbers as near as cached steps and one pass round, which `decode_layers` shares."""
     assert (ours.text_ids, ours.settles_at) == (theirs.text_ids, theirs.settles_at)
     for mine, yours in zip(ours.rows, theirs.rows, strict=True):
         assert (mine.layer, mine.ids, mine.final_token_rank) == (yours.layer, yours.ids, yours.final_token_rank)

@@ -33,9 +33,9 @@ def keys_of(value):
     return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_every_option_is_there(name, capsys):
-    assert import_module(RUNS[name][0]).main(["--help"]) == 0
+@pytest.mark.parametrize("script", [*(run[0] for run in RUNS.values()), "multi_layer_explore_demo"])
+def test_every_option_is_there(script, capsys):
+    assert import_module(script).main(["--help"]) == 0
     usage = capsys.readouterr().out.partition("examples:")[0]
     assert set(re.findall(r"--[a-z][a-z-]+", usage)) <= set(re.findall(r"--[a-z][a-z-]+", section("Options")))
 

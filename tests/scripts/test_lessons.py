@@ -434,7 +434,7 @@ def test_heat_map_shades_and_blanks():
     assert page.lines[0] == "a   ##____  100% a"
     page = Page(Terminal(COLOUR, Glyphs(), None))
     page.heat_map(weights, ["a", "bc", "d"], causal=True)
-    assert page.lines[0].startswith("a   \x1b[43m\x1b[30m  \x1b[0m")
+    assert page.lines[0].startswith(f"a   {COLOUR.paint('  ', 'sure')}")
 
 
 def test_heat_map_in_a_window_too_narrow_says_what_it_leaves_out():

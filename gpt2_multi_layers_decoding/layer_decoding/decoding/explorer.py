@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 PLAIN: Mapping[str, FittedLens | None] = {"plain": None}
 CANDIDATES = 10
+_AT_ONCE = 4  # places of a text measured together: the head is read once for their rows
 
 
 @dataclass(eq=False)
@@ -91,15 +92,18 @@ class Explorer:
             UsageError: more tokens than the context holds, or ids out of range.
         """
         self._check_written(written)
-        steps, node = [], self.root
+        nodes = [self.root]
         with torch.inference_mode():
             for place, token in enumerate(written):
-                steps.append(self._said(node, token, lens))
-                if token not in node.children:
-                    node.children[token] = self._read(tuple(written[:place]), token)
-                node = node.children[token]
-            steps.append(self._said(node, None, lens))
-        return tuple(steps)
+                if token not in nodes[-1].children:
+                    nodes[-1].children[token] = self._read(tuple(written[:place]), token)
+                nodes.append(nodes[-1].children[token])
+            places = list(zip(nodes, [*written, None], strict=True))
+            missing = [(node, token) for node, token in places if _known(node, token, lens) is None]
+            for first in range(0, len(missing), _AT_ONCE):
+                self._measure(missing[first : first + _AT_ONCE], lens)
+        steps = [_known(node, token, lens) for node, token in places]
+        return tuple(step for step in steps if step is not None)
 
     def own_text(
         self, written: Sequence[int], layer: Layer, count: int, on_step: Callable[[int], None] = lambda _: None
@@ -145,24 +149,24 @@ class Explorer:
 
     # ------------------------------------------------------------ what is read, and read in it
 
-    def _said(self, node: _Node, token: int | None, lens: str) -> LayerDecoding:
-        """What every layer says at a node, in the place of `token`."""
-        own = node.said.get((lens, None))
-        if own is not None and token in (None, own.final_row.ids[0]):
-            return own
-        if (lens, token) not in node.said:
-            node.said[lens, token] = self._measured(node.hidden, token, self.lenses[lens])
-        return node.said[lens, token]
+    def _measure(self, places: list[tuple[_Node, int | None]], name: str) -> None:
+        """What every layer says at some nodes, in the place of the tokens there, all rows in one product."""
+        lens, rows = self.lenses[name], len(self.decoded)
+        hidden = torch.cat([node.hidden for node, _ in places])
+        logits = lens.logits(hidden, self.decoded * len(places)).split(rows)  # [R, V] each
+        for (node, token), said in zip(places, logits, strict=True):
+            step = self._step(said, token)
+            is_own = step.text_ids == step.final_row.ids
+            node.said[name, None if is_own else token] = step
 
-    def _measured(self, hidden: torch.Tensor, token: int | None, lens: Lens) -> LayerDecoding:
-        """One step through a lens, measured as `decode_layers` and `read_layers` do."""
-        logits = lens.logits(hidden, self.decoded)  # [R, V]
+    def _step(self, logits: torch.Tensor, token: int | None) -> LayerDecoding:
+        """One step's logits [R, V], measured as `decode_layers` and `read_layers` do."""
         rows = logits[[self.decoded.index(layer) for layer in self.shown]]
         numbers = measure(rows, fields(shared=True), candidates=self.candidates, text_id=token)
         step = Steps("shared", self.shown, self.decoded, ends=frozenset())
         step.add(top_tokens(logits).tolist(), numbers)
         text = () if token is None else (token,)
-        return LayerDecoding("shared", lens.layer_count, (), 1, step.rows(), step.settles_at(), (), text)
+        return LayerDecoding("shared", self.lens.layer_count, (), 1, step.rows(), step.settles_at(), (), text)
 
     def _read(self, before: tuple[int, ...], token: int) -> _Node:
         """Read one token after a text, from the cache nearest to it."""
@@ -212,6 +216,14 @@ class Explorer:
             self.check_room(written[:-1])
             check_switches(self.model, len(self.prompt), len(written) + 1)  # the last one written is read too
             check_ids(self.model, written)
+
+
+def _known(node: _Node, token: int | None, lens: str) -> LayerDecoding | None:
+    """What is known of a node in the place of a token; None is the last layer's own."""
+    own = node.said.get((lens, None))
+    if own is not None and token in (None, own.final_row.ids[0]):
+        return own
+    return node.said.get((lens, token))
 
 
 def _shared(one: tuple[int, ...], other: tuple[int, ...]) -> int:

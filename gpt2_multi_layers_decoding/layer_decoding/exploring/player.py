@@ -118,7 +118,7 @@ class Player:
             report(Reply(texts, texts.branch.open_step))
         else:
             branch = Branch(self.explorer.steps(ids, board.lens))
-            texts = self._tidied(texts.begun(branch))
+            texts = texts.begun(branch)
             report(Reply(texts, branch.open_step, message=f"Branch {texts.number + 1} parts at step {task.step}."))
 
     def _taketext(self, task: TakeText, board: Board, report: Report, is_stopped: Callable[[], bool]) -> None:
