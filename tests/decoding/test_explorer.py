@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from transformers import MistralConfig, MistralForCausalLM
 
 from conftest import random_gpt2
+from fitted import some_lens
 from layer_decoding import decode_layers, read_layers
 from layer_decoding.decoding import explorer as module
 from layer_decoding.decoding.explorer import CANDIDATES, Explorer
@@ -179,11 +180,7 @@ def test_prompts_that_fill_it_and_more(tiny):
 
 
 def test_another_lens_leaves_the_last_layer_alone_and_is_kept_beside_the_plain_one(tiny, reads):
-    def doubled(hidden, layers):
-        scale = [[1.0] if layer == 4 else [-1.0] for layer in layers]
-        return hidden * hidden.new_tensor(scale)
-
-    explorer = Explorer(tiny, PROMPT, lenses={"plain": None, "turned": doubled})
+    explorer = Explorer(tiny, PROMPT, lenses={"plain": None, "turned": some_lens(tiny)})
     plain, turned = explorer.steps((1, 2)), explorer.steps((1, 2), "turned")
     assert reads == [1, 1]
     assert [step.final_row for step in plain] == [step.final_row for step in turned]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from boards import player_of
 from conftest import SOURCE
+from fitted import some_lens
 from layer_decoding.decoding.text import read_layers
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.exploring.player import play
@@ -176,9 +177,7 @@ def test_files_are_the_greedy_scripts(tiny_loaded, tmp_path):
 
 
 def test_another_lens(tiny_loaded):
-    def turned(hidden, layers):
-        return hidden * hidden.new_tensor([[1.0] if layer == 2 else [-1.0] for layer in layers])
-
+    turned = some_lens(tiny_loaded.model)
     player, board, told = played(tiny_loaded, "g n", lenses={"plain": None, "turned": turned})
     assert (told, board.lens) == (["Read by the turned lens."], "turned")
     lower = board.texts.branch.steps[0].rows[0].ids

@@ -20,6 +20,7 @@ WITHOUT_DOCSTRING = {
     "mini_gpt2/README.md": "the model's card: data, recipe, score, limits",
     "mini_gpt2/config.json": "its shape",
     "mini_gpt2/generation_config.json": "its special tokens",
+    "mini_gpt2/lens.safetensors": "a linear lens that was fitted to it",
     "mini_gpt2/model.safetensors": "its weights",
     "mini_gpt2/sources.tsv": "every book that it has read",
     "mini_gpt2/tokenizer.json": "its vocabulary and merges",
