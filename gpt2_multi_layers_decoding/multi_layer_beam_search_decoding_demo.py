@@ -44,7 +44,6 @@ from layer_decoding.views.view import View, render_under
 
 PURPOSE = "The best continuations that beam search finds, with greedy beside them."
 EXAMPLES = """
-python multi_layer_beam_search_decoding_demo.py
 python multi_layer_beam_search_decoding_demo.py --num-beams 4 --trace
 python multi_layer_beam_search_decoding_demo.py --layers 6 --view rows
 """

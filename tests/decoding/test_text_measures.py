@@ -16,6 +16,7 @@ from layer_decoding import decode_layers
 from layer_decoding.decoding import text as text_lens
 from layer_decoding.decoding.text import measure_text, read_layers, read_passage, window_length
 from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
+from layer_decoding.lens import windows
 from layer_decoding.models.prompts import encode_text
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES
@@ -165,7 +166,7 @@ def test_worked_by_hand():
     logits = torch.tensor([[[math.log(p) for p in row] for row in first], [[5.0, nothing, nothing]] * 2])
     sums = text_lens.TextSums([2, 1, 0], [1, 2])
     sums.add(1, logits)
-    measures = sums.result(2, 3)
+    measures = sums.result(SimpleNamespace(layer_count=2, name="plain"), 3)
     assert numbers_of(measures.layers[0]) == pytest.approx([1, 0.5, 0.5, 0.75, 0.125, 1])
     assert numbers_of(measures.layers[1]) == pytest.approx([2, 1, 1, 0.75, 0, 0.5])
     assert [s.mean_logprob_nats for s in measures.layers] == pytest.approx([-math.log(2), -math.log(2) / 2])
@@ -237,7 +238,7 @@ def test_a_text_longer_than_the_context_is_not_read_in_one_pass(tiny):
 def test_nothing_depends_on_how_many_positions_are_taken_at_once(tiny, monkeypatch):
     ids = random_ids(130)
     whole, passage = measure_text(tiny, ids), read_passage(tiny, ids, range(20), measures=False)
-    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 97 * 4 * 5)
+    monkeypatch.setattr(windows, "_LOGITS_AT_ONCE", 97 * 4 * 5)
     pieces = measure_text(tiny, ids)
     assert read_passage(tiny, ids, range(20), measures=False) == passage
     for ours, theirs in zip(pieces.layers, whole.layers, strict=True):
@@ -264,7 +265,7 @@ def test_memory_is_bounded_by_the_chunk_and_not_by_the_text(monkeypatch):
     """Neither layers × positions × vocabulary nor anything that grows with the text is made."""
     model = random_gpt2(vocab_size=5000)
     weights = model.lm_head.weight.numel()  # 160,000; the logits of a window in all layers would be 1,280,000
-    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 100_000)
+    monkeypatch.setattr(windows, "_LOGITS_AT_ONCE", 100_000)
     largest = []
     for count in (64, 640):
         with Largest() as seen:
@@ -290,7 +291,7 @@ def test_the_passage_and_the_layers_asked_for(tiny):
 
 
 def test_an_interruption_leaves_the_numbers_of_what_was_read(tiny, monkeypatch):
-    monkeypatch.setattr(text_lens, "_LOGITS_AT_ONCE", 97 * 4 * 10)
+    monkeypatch.setattr(windows, "_LOGITS_AT_ONCE", 97 * 4 * 10)
     ids = random_ids(64)
 
     def stop_after(tokens):
