@@ -18,6 +18,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 
@@ -88,11 +89,19 @@ def ready(args: Namespace, prompt: str, tell: Callable[[str], None]) -> Player:
     """The model loaded and the prompt read; notices are told."""
     loaded = load(args, tell)
 
-    from layer_decoding.decoding.explorer import Explorer
+    from layer_decoding.decoding.explorer import PLAIN, Explorer
+    from layer_decoding.lens.fitted.file import LINEAR, named_lens
+
+    lenses = dict(PLAIN)
+    layers = rows_asked(args, layer_count(loaded.model)) or None
+    with suppress(LayerDecodingError):  # no lens has been fitted to this model
+        linear = named_lens(LINEAR, loaded)
+        if linear is not None and not {*(layers or ())} - {*linear.layers, linear.layer_count}:
+            lenses[LINEAR] = linear
 
     def begin(another: str) -> tuple[str, Explorer]:
         text, ids = encoded(args, loaded, another, tell)
-        return text, Explorer(loaded.model, ids, layers=rows_asked(args, layer_count(loaded.model)) or None)
+        return text, Explorer(loaded.model, ids, layers=layers, lenses=lenses)
 
     return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args))
 

@@ -66,7 +66,7 @@ def test_what_keys_have_to_say_goes_to_stderr(capsys):
     assert demo.main(["--model", "mini", "--script", "x backspace n c"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said[-4] == "This is the only branch; backspace takes its tokens back."
-    assert said[-2:][0].startswith("There is no other lens")
+    assert said[-2] == "Read by the linear lens."
     assert shlex.split(said[-1])[-1] == DEFAULT_PROMPT
 
 
@@ -230,3 +230,8 @@ def test_a_terminal_is_left_as_it_was(run_on_terminal, keys, code):
     assert "--max-new-tokens 2 --view table" in left
     assert ("Interrupted." in left) == (code == 130)
     assert "Traceback" not in terminal.output
+
+
+def test_the_lens_that_was_fitted_to_the_model_is_a_key_away(capsys):
+    assert demo.main(["--model", "mini", "--script", "space n", "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out)["layer_lens"] == "linear"

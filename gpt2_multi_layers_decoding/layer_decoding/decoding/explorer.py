@@ -155,18 +155,19 @@ class Explorer:
         hidden = torch.cat([node.hidden for node, _ in places])
         logits = lens.logits(hidden, self.decoded * len(places)).split(rows)  # [R, V] each
         for (node, token), said in zip(places, logits, strict=True):
-            step = self._step(said, token)
+            step = self._step(said, token, lens.name)
             is_own = step.text_ids == step.final_row.ids
             node.said[name, None if is_own else token] = step
 
-    def _step(self, logits: torch.Tensor, token: int | None) -> LayerDecoding:
+    def _step(self, logits: torch.Tensor, token: int | None, lens: str) -> LayerDecoding:
         """One step's logits [R, V], measured as `decode_layers` and `read_layers` do."""
         rows = logits[[self.decoded.index(layer) for layer in self.shown]]
         numbers = measure(rows, fields(shared=True), candidates=self.candidates, text_id=token)
         step = Steps("shared", self.shown, self.decoded, ends=frozenset())
         step.add(top_tokens(logits).tolist(), numbers)
         text = () if token is None else (token,)
-        return LayerDecoding("shared", self.lens.layer_count, (), 1, step.rows(), step.settles_at(), (), text)
+        shown, settles = step.rows(), step.settles_at()
+        return LayerDecoding("shared", self.lens.layer_count, (), 1, shown, settles, (), text, lens=lens)
 
     def _read(self, before: tuple[int, ...], token: int) -> _Node:
         """Read one token after a text, from the cache nearest to it."""

@@ -124,7 +124,15 @@ def joined(
     settles = tuple(layer for step in steps[:written] for layer in step.settles_at or ())
     first_step = steps[0]
     return LayerDecoding(
-        "shared", first_step.layer_count, tuple(prompt_ids), written, tuple(rows), settles, (), text_ids
+        "shared",
+        first_step.layer_count,
+        tuple(prompt_ids),
+        written,
+        tuple(rows),
+        settles,
+        (),
+        text_ids,
+        lens=first_step.lens,
     )
 
 
