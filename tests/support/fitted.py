@@ -4,13 +4,14 @@ import torch
 
 from layer_decoding.lens.blocks import find_blocks
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
+from layer_decoding.models.sizes import text_config
 
 
 def some_lens(model, layers=None, seed=0, identity=False):
     """A lens of a model that belongs to it and does something else at every layer; or nothing at all."""
     blocks = find_blocks(model)
     layers = tuple(range(1, blocks.count)) if layers is None else tuple(layers)
-    width = model.get_output_embeddings().weight.shape[1]
+    width = text_config(model.config).hidden_size  # a head may be narrower, behind a projection
     generator = torch.Generator().manual_seed(seed)
     matrices = torch.eye(width).repeat(len(layers), 1, 1)
     biases, scales = torch.zeros(len(layers), width), torch.ones(len(layers))

@@ -15,6 +15,7 @@ import torch
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import Blocks
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
+from layer_decoding.models.sizes import text_config
 
 CONFIG_FILE, PARAMETERS_FILE = "config.json", "params.pt"
 
@@ -50,8 +51,8 @@ def read_tuned_folder(folder: Path, blocks: Blocks) -> FittedLens:
 def _check_model(folder: Path, config: dict[str, Any], count: int, width: int, blocks: Blocks) -> None:
     """Refuse the lens of another model: another number of layers, another width, another head by the package's hash."""
     head = blocks.model.get_output_embeddings().weight
-    theirs = config.get("unembed_hash")
-    if count == blocks.count and width == head.shape[1] and theirs in (None, unembedding_hash(head)):
+    theirs, hidden = config.get("unembed_hash"), int(text_config(blocks.model.config).hidden_size)
+    if count == blocks.count and width == hidden and theirs in (None, unembedding_hash(head)):
         return
     raise LayerDecodingError(
         f"The tuned lens in {folder} belongs to another model ({config.get('base_model_name_or_path')}, {count} layers"
