@@ -29,8 +29,8 @@ from layer_decoding.cli.options import (
 )
 from layer_decoding.cli.progress import OnStep
 from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
-from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
-from layer_decoding.files.documents import beam_document
+from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
+from layer_decoding.files.documents import beam_document, why_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS, text_writers
 from layer_decoding.models.sizes import layer_count, select_cuts
@@ -40,7 +40,7 @@ from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import terminal_of
 from layer_decoding.views.beam import render_search
-from layer_decoding.views.view import View, render_under
+from layer_decoding.views.view import Again, View, render_under
 
 PURPOSE = "The best continuations that beam search finds, with greedy beside them."
 EXAMPLES = """
@@ -86,10 +86,12 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
-    track, lens = tracked_tokens(args, pieces), named_lens(args.lens, loaded)
+    track, against = tracked_tokens(args, pieces), token_against(args, pieces)
+    lens = named_lens(args.lens, loaded)
     rows = rows_asked(args, layer_count(loaded.model))
 
     def work(on_step: OnStep) -> BeamSearch:
@@ -123,11 +125,15 @@ def show(args: Namespace) -> None:
         found = render_search(search, prompt, pieces, terminal)
         if args.view is None or stop is not None:
             return found
-        view = View(args.view, args.measure, args.step or 1, track, rows)
+        view = View(args.view, args.measure, args.step or 1, track, rows, against, args.heads)
         track_it = partial(track_step, loaded.model, best(), lens=lens)
-        return [*found, "", *render_under("Rank 1", view, best(), prompt, pieces, terminal, track_it)]
+        again = Again(track_it, partial(explain, loaded.model, best()))
+        return [*found, "", *render_under("Rank 1", view, best(), prompt, pieces, terminal, again)]
 
     def document() -> dict[str, Any]:
+        if args.view == "why":
+            why = explain(loaded.model, best(), args.step or 1, against, args.heads)
+            return why_document(why, prompt, loaded, pieces)
         return beam_document(search, prompt, loaded, pieces, best() if args.view else None)
 
     deliver(args, lines, text_writers(best, prompt, document, pieces), stop)

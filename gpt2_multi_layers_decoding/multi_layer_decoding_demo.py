@@ -34,8 +34,8 @@ from layer_decoding.cli.options import (
 )
 from layer_decoding.cli.progress import Draw, LiveRows, OnStep, Progress
 from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
-from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
-from layer_decoding.files.documents import greedy_document
+from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
+from layer_decoding.files.documents import greedy_document, why_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS, text_writers
 from layer_decoding.layers import Layer
@@ -45,7 +45,7 @@ from layer_decoding.results.measures import BY_OPTION, MEASURES
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import MINIMUM_WIDTH, redraws, terminal_of
 from layer_decoding.views.rows import render_growing
-from layer_decoding.views.view import View, render_view
+from layer_decoding.views.view import Again, View, render_view
 
 PURPOSE = "What each layer of GPT-2 would have said, beside what the model wrote."
 EXAMPLES = """
@@ -86,11 +86,13 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.text import track_step
+    from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     layers = rows_asked(args, layer_count(loaded.model))
-    track, lens = tracked_tokens(args, pieces), named_lens(args.lens, loaded)
+    track, against = tracked_tokens(args, pieces), token_against(args, pieces)
+    lens = named_lens(args.lens, loaded)
 
     def frame(rows: dict[Layer, list[int]], size: os.terminal_size) -> list[str]:
         partial_one = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
@@ -116,14 +118,18 @@ def show(args: Namespace) -> None:
         raise stop or AssertionError  # nothing was finished
 
     def lines() -> list[str]:
-        if stop is not None and args.view == "track":
+        if stop is not None and args.view in ("track", "why"):
             return []
         now = terminal_of(sys.stdout, args.color, args.width)  # the screen may have changed its size
-        view = View(args.view, args.measure, args.step or 1, track, layers)
+        view = View(args.view, args.measure, args.step or 1, track, layers, against, args.heads)
         track_it = partial(track_step, loaded.model, decoding, lens=lens)
-        return render_view(view, decoding, prompt, pieces, now, track_it)
+        again = Again(track_it, partial(explain, loaded.model, decoding))
+        return render_view(view, decoding, prompt, pieces, now, again)
 
     def document() -> dict[str, Any]:
+        if args.view == "why":
+            why = explain(loaded.model, decoding, args.step or 1, against, args.heads)
+            return why_document(why, prompt, loaded, pieces)
         return greedy_document(decoding, prompt, loaded, pieces)
 
     deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces), stop)
@@ -137,8 +143,8 @@ def choose_progress(args: Namespace, frame: Draw) -> Progress:
 
 
 def new_tokens(args: Namespace) -> int:
-    """How many tokens to write: what comes after the step that is tracked only a file would show."""
-    only_tracked = args.view == "track" and not args.save and not args.json
+    """How many tokens to write: what comes after the step that is looked at only a file would show."""
+    only_tracked = not args.save and (args.view == "why" or (args.view == "track" and not args.json))
     tokens: int = (args.step or 1) if only_tracked else args.max_new_tokens
     return tokens
 

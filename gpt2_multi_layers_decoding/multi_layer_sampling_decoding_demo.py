@@ -33,9 +33,9 @@ from layer_decoding.cli.options import (
     whole_number,
 )
 from layer_decoding.cli.running import Output, load_prompted, notice, progress_of, run
-from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
+from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
-from layer_decoding.files.documents import sampling_document
+from layer_decoding.files.documents import sampling_document, why_document
 from layer_decoding.files.figure import check_matplotlib, figure
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS as TEXT_FORMATS
@@ -59,7 +59,7 @@ from layer_decoding.views.sampling import (
     render_notes,
     render_sampling,
 )
-from layer_decoding.views.view import View, render_under
+from layer_decoding.views.view import Again, View, render_under
 
 if TYPE_CHECKING:
     from layer_decoding.models.loading import LoadedModel
@@ -168,7 +168,8 @@ class Blocks(SamplingListener):
 
         self.pieces, self.output = Pieces(loaded.tokenizer), Output(args)
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
-        self.track, self.lens = tracked_tokens(args, self.pieces), named_lens(args.lens, loaded)
+        self.track, self.against = tracked_tokens(args, self.pieces), token_against(args, self.pieces)
+        self.lens = named_lens(args.lens, loaded)
         self.layer_count = layer_count(loaded.model)
         models = len(select_cuts(args.layers, self.layer_count)) if args.layers != [] else 1
         self.progress = progress_of(args, models * (1 + len(settings)) * args.max_new_tokens)
@@ -232,6 +233,7 @@ class Blocks(SamplingListener):
 def finish(blocks: Blocks, run: SamplingRun) -> None:
     """The legend, the view of a sample, the JSON document and the files, as far as they are asked for."""
     from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.decoding.why import explain
 
     args, loaded, pieces = blocks.args, blocks.loaded, blocks.pieces
     first = run.model.samplings[0]
@@ -246,13 +248,17 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
     claims = cut_lens_notes(run.lens, run.layer_count) if run.layers else []
     blocks.say(render_notes(blocks.terminal, claims))
     if args.view is not None and not args.json:
-        view = View(args.view, args.measure, args.step or 1, blocks.track, rows)
+        view = View(args.view, args.measure, args.step or 1, blocks.track, rows, blocks.against, args.heads)
         heading = f"{capitalised(first.setting.label)}, sample {args.sample}"
         track_it = partial(track_step, loaded.model, sample(), lens=blocks.lens)
-        lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, track_it)
+        again = Again(track_it, partial(explain, loaded.model, sample()))
+        lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, again)
         blocks.say(["", *lines])
 
     def document() -> dict[str, Any]:
+        if args.view == "why":
+            why = explain(loaded.model, sample(), args.step or 1, blocks.against, args.heads)
+            return why_document(why, blocks.prompt, loaded, pieces)
         return sampling_document(run, blocks.prompt, loaded, pieces, sample() if args.view else None)
 
     writers = text_writers(sample, blocks.prompt, document, pieces)

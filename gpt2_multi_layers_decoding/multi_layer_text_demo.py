@@ -34,9 +34,9 @@ from layer_decoding.cli.options import (
 )
 from layer_decoding.cli.progress import OnStep
 from layer_decoding.cli.running import deliver, load, progress_of, run, watched
-from layer_decoding.cli.viewing import add_view_options, check_view, tracked_tokens
+from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
-from layer_decoding.files.documents import text_document
+from layer_decoding.files.documents import text_document, why_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.tables import text_table
 from layer_decoding.files.writers import FORMATS, text_writers
@@ -48,7 +48,7 @@ from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten_left
 from layer_decoding.terminal.theme import terminal_of
 from layer_decoding.views.text import render_comparison, render_passage, render_summaries
-from layer_decoding.views.view import View, render_under
+from layer_decoding.views.view import Again, View, render_under
 
 if TYPE_CHECKING:
     from layer_decoding.lens.fitted.linear import FittedLens
@@ -110,6 +110,7 @@ def show(args: Namespace) -> None:
     loaded = load(args)
 
     from layer_decoding.decoding.text import measure_text, read_passage, track_step
+    from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
     from layer_decoding.models.prompts import encode_prompt, encode_text
 
@@ -118,7 +119,7 @@ def show(args: Namespace) -> None:
     ids = encode_text(loaded.tokenizer, text, prefix)
     rows = rows_asked(args, layer_count(loaded.model))
     layers = rows or None
-    track = tracked_tokens(args, pieces)
+    track, against = tracked_tokens(args, pieces), token_against(args, pieces)
     lens, *others = [named_lens(name, loaded) for name in args.lens]
     along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
     passage = read_passage(
@@ -143,12 +144,13 @@ def show(args: Namespace) -> None:
                 passage, select_layers(layers, layer_count(loaded.model)), len(ids), pieces, terminal
             )
         else:
-            view = View(args.view, args.measure, args.step or 1, track, rows)
+            view = View(args.view, args.measure, args.step or 1, track, rows, against, args.heads)
             shown = []
             for heading, decoding in parts_of(passage):
                 before = shorten_left(pieces.text(decoding.prompt_ids), BEFORE_CELLS, terminal.glyphs.dots)
                 track_it = partial(track_step, loaded.model, decoding, lens=lens)
-                shown += [*render_under(heading, view, decoding, before, pieces, terminal, track_it), ""]
+                again = Again(track_it, partial(explain, loaded.model, decoding))
+                shown += [*render_under(heading, view, decoding, before, pieces, terminal, again), ""]
         if measures is None:
             return shown
         means = render_comparison(compared, terminal) if compared else render_summaries(measures, terminal)
@@ -156,6 +158,9 @@ def show(args: Namespace) -> None:
 
     def document() -> dict[str, Any]:
         assert measures is not None  # an interrupted text is not written
+        if args.view == "why":
+            why = explain(loaded.model, only_part(passage), args.step or 1, against, args.heads)
+            return why_document(why, before, loaded, pieces)
         return text_document(measures, passage, args.file or STANDARD_INPUT, loaded, pieces, compared)
 
     before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""

@@ -17,13 +17,13 @@ UNSEEN = "in own context the last layer does not read the other layers' texts"
 def add_view_options(
     group: "argparse._ArgumentGroup", measures: Collection[str], default: str | None = None, *, text: str
 ) -> None:
-    """--view, --measure, --track and --step; `text` is what is looked at, `default` the view where none is named."""
+    """--view and what each way needs; `text` is what is looked at, `default` the view where none is named."""
     group.add_argument(
         "--view",
-        choices=["rows", "table", "steps", "track", "text"],
+        choices=["rows", "table", "steps", "track", "text", "why"],
         default=default,
         metavar="WAY",
-        help=f"{text} as rows, table, steps, track or shaded text ({default or 'none'})",
+        help=f"{text} as rows, table, steps, track, text or why ({default or 'none'})",
     )
     group.add_argument(
         "--measure",
@@ -39,7 +39,9 @@ def add_view_options(
         metavar="TOKEN",
         help="track it; repeat for more (those on top)",
     )
-    group.add_argument("--step", type=whole_number, metavar="T", help="the step to track at (1)")
+    group.add_argument("--step", type=whole_number, metavar="T", help="the step to track at, or of why (1)")
+    group.add_argument("--against", type=argument_text, metavar="TOKEN", help="why not that one (the runner-up)")
+    group.add_argument("--heads", type=whole_number, metavar="K", help="why, with layer K's attention head by head")
 
 
 def check_view(args: Namespace, only_shared: Collection[str] = ()) -> None:
@@ -54,17 +56,23 @@ def check_view(args: Namespace, only_shared: Collection[str] = ()) -> None:
         raise UsageError(
             f"--measure is for --view table and --view text, the view is {view}; leave it out or add --view table."
         )
-    if (args.track or args.step) and args.view != "track":
+    if (args.track and args.view != "track") or (args.step and args.view not in ("track", "why")):
         option = "--track" if args.track else "--step"
         raise UsageError(f"{option} is for --view track, the view is {view}; leave it out or add --view track.")
+    if (args.against is not None or args.heads) and args.view != "why":
+        option = "--against" if args.against is not None else "--heads"
+        raise UsageError(f"{option} is for --view why, the view is {view}; leave it out or add --view why.")
     if args.view == "text" and own:
         raise UsageError("In own context each layer has a text of its own; use --context shared to shade one text.")
-    if args.view == "track" and own:
-        raise UsageError(f"Tracking compares the layers at one step of one text, and {UNSEEN}; use --context shared.")
+    if args.view in ("track", "why") and own:
+        what = "Tracking compares the layers" if args.view == "track" else "Why looks into the layers"
+        raise UsageError(f"{what} at one step of one text, and {UNSEEN}; use --context shared.")
     if args.measure in only_shared and own:
         raise UsageError(
             f"Measure {args.measure} compares each layer with the last, and {UNSEEN}; use --context shared."
         )
+    if args.against == "":
+        raise UsageError("The token to compare with is empty; give one, such as --against ' the'.")
     if "" in args.track:
         raise UsageError("The token to track is empty; give one, such as --track ' the'.")
     most = getattr(args, "max_new_tokens", None)
@@ -84,7 +92,12 @@ def tracked_tokens(args: Namespace, pieces: Pieces) -> list[int]:
     return [word_id(word, pieces) for word in args.track]
 
 
-def word_id(word: str, pieces: Pieces) -> int:
+def token_against(args: Namespace, pieces: Pieces) -> int | None:
+    """The token of --against, see `word_id`; None where there is none."""
+    return None if args.against is None else word_id(args.against, pieces, "--against", "compare with")
+
+
+def word_id(word: str, pieces: Pieces, option: str = "--track", verb: str = "track") -> int:
     """The token that a word is, as it is given.
 
     Raises:
@@ -94,10 +107,10 @@ def word_id(word: str, pieces: Pieces) -> int:
     if len(ids) == 1:
         return ids[0]
     parts = ", ".join(f"'{pieces.inside(token)}'" for token in ids)
-    mend = "track one of them"
+    mend = f"{verb} one of them"
     if len(_encode(f" {word}", pieces)) == 1:
-        mend = f"with a space before it, as inside a text, it is one: --track ' {word}'"
-    raise UsageError(f"The token to track, '{word}', is {len(ids)} tokens, {parts}; {mend}.")
+        mend = f"with a space before it, as inside a text, it is one: {option} ' {word}'"
+    raise UsageError(f"The token to {verb}, '{word}', is {len(ids)} tokens, {parts}; {mend}.")
 
 
 def is_another_inside(word: str, pieces: Pieces) -> bool:

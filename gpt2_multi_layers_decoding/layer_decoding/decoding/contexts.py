@@ -21,9 +21,9 @@ from layer_decoding.lens.cache import (
     refusing,
     repeat_rows,
 )
+from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.layer_batch import leaving_rows
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_near
-from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:

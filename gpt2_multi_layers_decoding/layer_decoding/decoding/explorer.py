@@ -20,9 +20,9 @@ from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import check_copyable, copied_up_to, new_cache, read_on
 from layer_decoding.lens.fitted.linear import FittedLens
+from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.lens import Lens, find_lens
 from layer_decoding.lens.measures import measure, top_tokens
-from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, check_switches, context_length, select_layers

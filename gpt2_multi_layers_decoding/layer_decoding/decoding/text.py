@@ -18,9 +18,9 @@ from layer_decoding.layers import Layer
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.fitted.linear import FittedLens
+from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_on, find_lens
 from layer_decoding.lens.measures import Distributions, measure, top_tokens
-from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows, rows_of
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids, context_length, select_layers, vocabulary_size

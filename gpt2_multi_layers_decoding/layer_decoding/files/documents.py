@@ -11,6 +11,7 @@ from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES, averaged
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingRun
 from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 
 if TYPE_CHECKING:
@@ -33,6 +34,26 @@ def greedy_document(decoding: LayerDecoding, prompt: str, loaded: "LoadedModel",
         **({} if decoding.is_greedy else {"text_ids": decoding.text_ids}),
         "settles_at": decoding.settles_at and [in_files(layer) for layer in decoding.settles_at],
         "rows": [_row(row, decoding, pieces) for row in decoding.rows],
+    }
+
+
+def why_document(why: Why, prompt: str, loaded: "LoadedModel", pieces: Pieces) -> dict[str, Any]:
+    """What every part adds to a token's logit over another's, schema layer-decoding/why/1; `head` where it is one."""
+    return {
+        **document_head("why", loaded, why.layer_count, prompt, why.prompt_ids, len(why.written_ids) + 1),
+        "step": why.step,
+        "written_ids": why.written_ids,
+        "token": {"id": why.token, "text": pieces.of([why.token])[0]},
+        "against": {"id": why.against, "text": pieces.of([why.against])[0]},
+        "difference": why.difference,
+        "missing": why.missing,
+        "soft_cap": why.soft_cap,
+        "parts": [
+            {"part": part.part, "layer": part.layer}
+            | ({} if part.head is None else {"head": part.head})
+            | {"logit": part.logit}
+            for part in why.parts
+        ],
     }
 
 

@@ -10,8 +10,8 @@ import torch
 
 from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import stacked
+from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.lens import Lens, check_on
-from layer_decoding.lens.parts import layer_outputs
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import vocabulary_size
 
