@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.sampling import sample
     from layer_decoding.decoding.text import measure_text, read_layers
+    from layer_decoding.decoding.why import explain
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.files.notebook import save_page, show, to_dataframe
     from layer_decoding.layers import HalfStep
@@ -57,6 +58,7 @@ _HOME_OF = {
     "UsageError": "errors",
     "beam_search": "decoding.beam",
     "decode_layers": "decoding.greedy",
+    "explain": "decoding.why",
     "fit_lens": "training.fitting.fit",
     "load_model": "models.loading",
     "measure_text": "decoding.text",
@@ -80,6 +82,7 @@ __all__ = [
     "UsageError",
     "beam_search",
     "decode_layers",
+    "explain",
     "fit_lens",
     "load_model",
     "measure_text",

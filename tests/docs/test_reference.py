@@ -16,6 +16,7 @@ RUNS = {
     "Beam search": ("multi_layer_beam_search_decoding_demo", *FEW, "--trace", "--num-beams", "2", "--view", "rows"),
     "Sampling": ("multi_layer_sampling_decoding_demo", *FEW, "--top-k", "5", "--num-samples", "1", "--view", "rows"),
     "Text": ("multi_layer_text_demo", TALE, "--model", "mini", "--layers", "6"),
+    "Why": ("multi_layer_decoding_demo", *FEW, "--view", "why", "--heads", "6"),
 }
 OF_GREEDY = {"Beam search", "Sampling"}  # their rows of a view have the keys of greedy's, and the page says so
 

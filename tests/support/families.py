@@ -55,7 +55,7 @@ CUTS = ("own", "beam, sampling on a layer", "embeddings", "truncation")
 CACHED = ("shared", "beam", "sampling", *CUTS)
 STREAMS = ("shared", "beam", "text", *CUTS)
 # And where a block is not its input with what an attention and an MLP add to it: mostly a norm comes after the sum.
-WHOLE = ("halves",)
+WHOLE = ("halves", "why")
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ FAMILIES = (
         LLAMA
         | {"layers_block_type": ["mamba", "hybrid", "mamba", "hybrid"], "mamba_d_state": 8, "n_mamba_heads": 4}
         | {"use_mamba_kernels": False, "time_step_min": 1e-6, "chunk_size": 8, "num_key_value_heads": 4},
-        refused=WHOLE,
+        refused=("halves",),
     ),
     Family("LFM2", "lfm2", "model.layers", 116_256, LLAMA | {"layer_types": ["conv", "full_attention"] * 2}),
     Family(
@@ -378,7 +378,7 @@ FAMILIES = (
             "n_routed_experts": 4,
             "num_experts_per_tok": 2,
         },
-        refused=WHOLE,
+        refused=("halves",),
     ),
     Family(
         "LFM2-MoE",

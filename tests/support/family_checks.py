@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import reference
-from layer_decoding import beam_search, decode_layers, measure_text, read_layers, sample, truncate
+from layer_decoding import beam_search, decode_layers, explain, measure_text, read_layers, sample, truncate
 from layer_decoding.decoding.text import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.layers import HalfStep
@@ -151,6 +151,22 @@ def halves(subject):
         assert_measures_against_final(subject, row, [*PROMPT, *subject.text])
 
 
+def why(subject):
+    """What every part adds to the difference of two logits, which is the reference's and that of the blocks."""
+    decoding = decode_layers(subject.model, PROMPT, 3, layers=[0], measures=False)
+    found = explain(subject.model, decoding, 3)
+    ids = [*PROMPT, *decoding.text_ids[:2]]
+    logits = reference.text_logits(subject.model, ids)[-1].double()
+    if found.soft_cap is not None:
+        logits = found.soft_cap * torch.atanh(logits / found.soft_cap)
+    first, second = logits.topk(2)
+    assert [found.token, found.against] == second.tolist()
+    assert found.difference == pytest.approx(float(first[0] - first[1]), abs=CLOSE)
+    assert found.total == pytest.approx(found.difference, abs=CLOSE)
+    assert {part.layer for part in found.parts} - {None} == set(subject.layers)
+    assert all(part.logit for part in found.parts)
+
+
 # ---------------------------------------------------------------- beam search, sampling, a text, truncation
 
 
@@ -252,5 +268,6 @@ COLUMNS = {
     "beam, sampling on a layer": on_a_layer,
     "text": text,
     "halves": halves,
+    "why": why,
 }
 CHECKS = COLUMNS | {"embeddings": embeddings, "truncation": truncation}

@@ -84,7 +84,12 @@ def explain(
 def _check(
     model: "PreTrainedModel", decoding: LayerDecoding, step: int, against: int | None, heads: int | None, count: int
 ) -> None:
-    """Refuse what there is not."""
+    """Refuse what there is not, and numbers whose rounding is larger than many a part."""
+    if torch.finfo(model.dtype).bits < 32:
+        raise LayerDecodingError(
+            f"In {str(model.dtype).removeprefix('torch.')} the parts of a model do not add up; load it in float32.",
+            settings=["dtype"],
+        )
     if not 1 <= step <= len(decoding.text_ids):
         raise UsageError(
             f"There is no step {step}: the text ended after {len(decoding.text_ids)} tokens; choose one up to that.",
@@ -138,6 +143,6 @@ def _check_sum(model: "PreTrainedModel", why: Why) -> None:
         return
     raise LayerDecodingError(
         f"The parts of {type(model).__name__} miss its difference of logits, {why.difference:.3f}, by"
-        f" {abs(why.missing):.2g}, which is more than rounding in float32; load it in float32, or use another view.",
-        settings=["dtype", "view"],
+        f" {abs(why.missing):.2g}, which is more than rounding; use another view.",
+        settings=["view"],
     )

@@ -53,12 +53,9 @@ def signed(logit: float) -> str:
 def _bars(why: Why, terminal: Terminal) -> list[str]:
     """A line a part: its name, its number, a bar to the left of the middle where it is for the other token."""
     roles: list[Role] = ["chosen" if part in largest(why.parts) else "plain" for part in why.parts]
-    columns = [
-        Column([[Span(part.name, role)] for part, role in zip(why.parts, roles, strict=True)], gap=0),
-        Column(
-            [[Span(signed(part.logit), role)] for part, role in zip(why.parts, roles, strict=True)], _GAP, right=True
-        ),
-    ]
+    names = [[Span(_name(part, why), role)] for part, role in zip(why.parts, roles, strict=True)]
+    numbers = [[Span(signed(part.logit), role)] for part, role in zip(why.parts, roles, strict=True)]
+    columns = [Column(names, gap=0), Column(numbers, _GAP, right=True)]
     needed = sum(column.width for column in columns)
     if terminal.width is not None and terminal.width < needed:
         raise UsageError(f"The parts need {needed} cells, the width is {terminal.width}; make it wider.")
@@ -70,6 +67,12 @@ def _bars(why: Why, terminal: Terminal) -> list[str]:
     return [painted(line, terminal) for line in side_by_side(columns)]
 
 
+def _name(part: Contribution, why: Why) -> str:
+    """A part's name; of an attention that is split, what it adds whatever its heads say is its bias."""
+    split = any(other.head is not None and other.layer == part.layer for other in why.parts)
+    return f"{part.name}, bias" if split and part.part == "attention" and part.head is None else part.name
+
+
 def _bar(share: float, cells: int, terminal: Terminal) -> str:
     """A bar of a share from -1 to 1 of so many cells, from the middle to the left or to the right."""
     bar = terminal.glyphs.blocks[-1] * round(abs(share) * cells)
@@ -79,7 +82,7 @@ def _bar(share: float, cells: int, terminal: Terminal) -> str:
 
 def _notes(why: Why, token: str, against: str) -> list[str]:
     """The largest parts, how to read the bars, and the sum."""
-    named = ", ".join(f"{part.name} {signed(part.logit)}" for part in largest(why.parts))
+    named = ", ".join(f"{_name(part, why)} {signed(part.logit)}" for part in largest(why.parts))
     cap = "" if why.soft_cap is None else f", before the soft cap of {why.soft_cap:g} that it puts over them"
     return [
         f"Largest: {named}. To the right for '{token}', to the left for '{against}'.",

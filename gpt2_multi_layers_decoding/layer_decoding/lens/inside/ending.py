@@ -20,6 +20,7 @@ from layer_decoding.lens.blocks import Blocks
 from layer_decoding.models.sizes import text_config
 
 _ROUNDING = 1e-4  # of the largest number
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # what configurations call it
 
 
 @dataclass
@@ -112,7 +113,8 @@ def _asked(norm: torch.nn.Module, like: torch.Tensor) -> tuple[torch.Tensor, tor
 def _after_head(blocks: Blocks, raw: torch.Tensor, logits: torch.Tensor) -> tuple[float, float | None]:
     """The scale by which the head's answer is multiplied, and the soft cap over it if there is one."""
     before, after = _double(raw), _double(logits)
-    cap = getattr(text_config(blocks.model.config), "final_logit_softcapping", None)
+    config = text_config(blocks.model.config)
+    cap = next((getattr(config, name) for name in _SOFT_CAPS if getattr(config, name, None)), None)
     if cap and _near(cap * torch.tanh(before / cap), after):
         return 1.0, float(cap)
     scale = float(before @ after / (before @ before))
