@@ -71,7 +71,7 @@ def build_parser() -> Parser:
     group.add_argument("--trace", action="store_true", help="the search step by step, as a tree")
     add_layers_option(group, "the same on the model cut there: 6,9,12, or all (none)")
     add_lens_option(group)
-    add_view_options(group, BY_OPTION, text="the best text")
+    add_view_options(group, BY_OPTION, text="rank 1")
     add_save_option(add_output_options(parser), FORMATS)
     return parser
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
-from layer_decoding.lens.added import Added, added_in_blocks
-from layer_decoding.lens.parts import find_parts
 
 import gpt2_by_hand
 from conftest import random_gpt2
 from layer_decoding import HalfStep, UsageError, decode_layers, explain
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import find_blocks
+from layer_decoding.lens.inside.added import Added, added_in_blocks
+from layer_decoding.lens.inside.parts import find_parts
 from refusals import assert_sentence
 
 PROMPT = [5, 17, 42, 8]

@@ -23,13 +23,13 @@ def add_view_options(
         choices=["rows", "table", "steps", "track", "text", "why"],
         default=default,
         metavar="WAY",
-        help=f"{text} as rows, table, steps, track, text or why ({default or 'none'})",
+        help=f"{text}: rows, table, steps, track, text, why ({default or 'none'})",
     )
     group.add_argument(
         "--measure",
         choices=list(measures),
         metavar="NAME",
-        help=f"in table or text: {', '.join(measures)}",
+        help=f"numbers: {', '.join(measures)}",
     )
     group.add_argument(
         "--track",

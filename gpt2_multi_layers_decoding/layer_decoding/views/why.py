@@ -28,11 +28,11 @@ def render_why(why: Why, prompt: str, pieces: Pieces, terminal: Terminal) -> lis
     if why.written_ids:
         so_far = shown("".join(pieces.of(why.written_ids)), terminal)
         lines += labelled(pad("Then:", len("Prompt:")), [Span(so_far)], terminal)
-    heading = f"Step {why.step}: the logit of '{token}' less that of '{against}', part by part"
-    lines += ["", *prose([Span(heading, "heading")], terminal)]
+    heading = [f"Step {why.step}: the logit of", f" '{token}'", " less that of", f" '{against}'", ", part by part"]
+    lines += ["", *prose([Span(text, "heading", glued=text.startswith(" '")) for text in heading], terminal)]
     lines += [*_bars(why, terminal), ""]
     for note in _notes(why, token, against):
-        lines += prose([Span(note)], terminal)
+        lines += prose(note, terminal)
     return lines
 
 
@@ -80,14 +80,15 @@ def _bar(share: float, cells: int, terminal: Terminal) -> str:
     return f"{flush_right(bar if share < 0 else '', cells)}{middle}{bar if share > 0 else ''}"
 
 
-def _notes(why: Why, token: str, against: str) -> list[str]:
+def _notes(why: Why, token: str, against: str) -> list[list[Span]]:
     """The largest parts, how to read the bars, and the sum."""
     named = ", ".join(f"{_name(part, why)} {signed(part.logit)}" for part in largest(why.parts))
     cap = "" if why.soft_cap is None else f", before the soft cap of {why.soft_cap:g} that it puts over them"
-    return [
-        f"Largest: {named}. To the right for '{token}', to the left for '{against}'.",
+    bars = [f"Largest: {named}. To the right for", f" '{token}'", ", to the left for", f" '{against}'", "."]
+    said = [
         "Direct logit attribution (Elhage et al. 2021): the final norm divides by the size of the whole state, which is"
         " held as it is at this position. What a part adds is no proof of a cause: others might have added it instead.",
         f"The parts add up to {signed(why.total)}; the model's own difference is {signed(why.difference)}{cap};"
         f" missing {abs(why.missing):.0e}.",
     ]
+    return [[Span(text, glued=text.startswith(" '")) for text in bars], *([Span(text)] for text in said)]
