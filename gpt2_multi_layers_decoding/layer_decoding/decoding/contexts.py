@@ -46,7 +46,7 @@ class SharedText:
 
     def __init__(self, lens: Lens, decoded: list[Layer], stack: ExitStack) -> None:
         self.lens, self.decoded = lens, decoded
-        self.outputs = stack.enter_context(layer_outputs(lens.blocks, decoded))
+        self.outputs = stack.enter_context(layer_outputs(lens, decoded))
 
     def start(self, prompt: list[int]) -> torch.Tensor:
         """Read the prompt and check the lens on it: hidden [R, D]."""

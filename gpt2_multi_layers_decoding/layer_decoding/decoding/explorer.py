@@ -78,7 +78,7 @@ class Explorer:
         self.ends = frozenset(end_ids(model))
         self.context = context_length(model)
         self._check_prompt()
-        with torch.inference_mode(), layer_outputs(self.lens.blocks, self.decoded) as outputs:
+        with torch.inference_mode(), layer_outputs(self.lens, self.decoded) as outputs:
             cache, hidden = prefill(self.lens, self.prompt, outputs)
             self.root = _Node(stacked(hidden, self.decoded))
         self.caches: dict[tuple[int, ...], DynamicCache] = {(): cache}  # by what is written of the text that each holds
@@ -172,7 +172,7 @@ class Explorer:
     def _read(self, before: tuple[int, ...], token: int) -> _Node:
         """Read one token after a text, from the cache nearest to it."""
         cache = self._cache_of(before)
-        with layer_outputs(self.lens.blocks, self.decoded) as outputs:
+        with layer_outputs(self.lens, self.decoded) as outputs:
             read_on(self.lens.blocks.base, self._row([token]), cache)
             hidden = stacked(outputs, self.decoded)
         self.caches[*before, token] = cache

@@ -123,7 +123,7 @@ def _logits_along(lens: Lens, ids: Sequence[int], positions: range, layers: list
     """
     read = torch.tensor([list(ids[: positions.stop - 1])], device=device_of(lens.model))
     check_on(lens, ids[: positions.stop - 1])
-    with layer_outputs(lens.blocks, layers, slice(positions.start - 1, None)) as outputs:
+    with layer_outputs(lens, layers, slice(positions.start - 1, None)) as outputs:
         with refusing(lens.model, NOT_BY_LAYER):
             lens.blocks.base(input_ids=read, use_cache=False)
         hidden = rows_of(outputs, layers)  # [T, R, D]

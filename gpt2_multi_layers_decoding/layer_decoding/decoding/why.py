@@ -18,7 +18,6 @@ from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.inside.added import Added, added_in_blocks
 from layer_decoding.lens.inside.ending import Preference, preference, watched_ending
 from layer_decoding.lens.inside.heads import Heads, watched_heads
-from layer_decoding.lens.inside.parts import find_parts
 from layer_decoding.lens.lens import NOT_BY_LAYER, find_lens
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids
@@ -48,11 +47,12 @@ def explain(
         UsageError: no such step, token or layer; a token against itself.
         LayerDecodingError: the model cannot be taken apart so, or its parts do not add up to the difference.
     """
-    blocks = find_lens(model).blocks
+    lens = find_lens(model)
+    blocks = lens.blocks
     _check(model, decoding, step, against, heads, blocks.count)
+    parts = lens.parts
     token, written = decoding.text_ids[step - 1], decoding.text_ids[: step - 1]
     ids = torch.tensor([[*decoding.prompt_ids, *written]], device=device_of(model))
-    parts = find_parts(blocks)
     with torch.inference_mode(), ExitStack() as stack:
         outputs = stack.enter_context(block_outputs(blocks))
         added = stack.enter_context(added_in_blocks(blocks, parts))

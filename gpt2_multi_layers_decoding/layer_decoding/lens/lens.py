@@ -11,6 +11,7 @@ A fitted lens (`fitted.linear`) translates hidden_k first, from layer k's basis 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,7 @@ from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.fitted.linear import FittedLens
+from layer_decoding.lens.inside.parts import Part, find_parts
 from layer_decoding.lens.sharing import quick_head, set_forward, shallow_copy, with_modules
 from layer_decoding.models.devices import device_of
 
@@ -67,6 +69,11 @@ class Lens:
     def layer_count(self) -> int:
         """L, the number of blocks."""
         return self.blocks.count
+
+    @cached_property
+    def parts(self) -> list[list[Part]]:
+        """What each block adds up; found once, at the price of a few short passes: see `find_parts`."""
+        return find_parts(self.blocks)
 
     def logits(self, hidden: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         """Contiguous next-token logits float32 [R, V] of the outputs [R, D] of the blocks `layers` [R]."""

@@ -26,7 +26,7 @@ def read_windows(
     The lens is checked on the first tokens, against the logits that the model itself gives after them.
     """
     check_on(lens, ids)
-    with layer_outputs(lens.blocks, layers, slice(None)) as outputs:
+    with layer_outputs(lens, layers, slice(None)) as outputs:
         for start in range(0, len(ids) - 1, length):
             piece = list(ids[start : start + length])
             lens.blocks.base(input_ids=torch.tensor([piece], device=device_of(lens.model)), use_cache=False)

@@ -8,14 +8,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.layers import HalfStep, Layer, has_half_steps
 from layer_decoding.lens.blocks import Blocks, block_outputs, hidden_input, hidden_output
-from layer_decoding.lens.inside.parts import Part, find_parts, not_a_sum
+from layer_decoding.lens.inside.parts import Part, not_a_sum
+
+if TYPE_CHECKING:
+    from layer_decoding.lens.lens import Lens
 
 
 @dataclass(frozen=True)
@@ -106,14 +109,14 @@ def _is_sum(added: Added, output: torch.Tensor) -> bool:
 # ---------------------------------------------------------------- half steps
 @contextmanager
 def layer_outputs(
-    blocks: Blocks, layers: Sequence[Layer], positions: int | slice = -1
+    lens: "Lens", layers: Sequence[Layer], positions: int | slice = -1
 ) -> Iterator[dict[Layer, torch.Tensor]]:
-    """`block_outputs`, with the half steps beside them where there are any among the layers to be read.
+    """`block_outputs` of the model that a lens reads, and the half steps where there are any among the layers.
 
     Raises:
         LayerDecodingError: as `block_outputs` and `added_in_blocks`; a block has no attention, or no MLP.
     """
-    parts = find_parts(blocks) if has_half_steps(layers) else []
+    blocks, parts = lens.blocks, lens.parts if has_half_steps(layers) else []
     _check_halves(blocks, parts)
     with ExitStack() as stack:
         outputs = stack.enter_context(block_outputs(blocks, positions))
