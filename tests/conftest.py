@@ -118,3 +118,9 @@ def random_gpt2(seed: int = 0, **overrides):
         norm.weight.normal_(1, 0.3)
         norm.bias.normal_(0, 0.3)
     return model
+
+
+def with_end(model, end):
+    """The model, whose texts end with a token, or with any of a list."""
+    model.config.eos_token_id = model.generation_config.eos_token_id = end
+    return model

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import reference
-from conftest import random_gpt2
+from conftest import random_gpt2, with_end
 from layer_decoding import UsageError, decode_layers, truncate
 from layer_decoding.errors import Interrupted, LayerDecodingError
 from layer_decoding.lens.blocks import block_outputs
@@ -133,11 +133,6 @@ def test_where_rows_of_the_head_are_equal_the_lens_takes_the_lowest_id(seed):
 
 
 # ---------------------------------------------------------------- end of text
-
-
-def with_end(model, end):
-    model.config.eos_token_id = model.generation_config.eos_token_id = end
-    return model
 
 
 def test_shared_text_ends_with_the_last_row():

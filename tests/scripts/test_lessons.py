@@ -41,15 +41,6 @@ LESSONS = [
 lessons = pytest.mark.parametrize("script, argv", LESSONS, ids=lambda value: getattr(value, "__name__", None))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """On models as small as these, threads mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def loaded(mini, monkeypatch):
     """A copy of the bundled model for each load, since lessons make it float64; `use(model)` puts another there."""
