@@ -65,7 +65,8 @@ def test_a_room_opens_with_a_sentence_and_nothing_else(module):
 
 def test_no_room_is_crowded():
     for room in {module.parent for module in MODULES}:
-        assert len([module for module in MODULES if module.parent == room]) <= 14, room
+        files = [module for module in MODULES if module.parent == room and module.name != "__init__.py"]
+        assert len(files) <= 13, room
 
 
 def test_the_text_side_needs_no_torch():
