@@ -12,6 +12,8 @@ from layer_decoding.decoding import explorer as module
 from layer_decoding.decoding.explorer import CANDIDATES, Explorer
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import HalfStep
+from layer_decoding.lens import lens as lens_module
+from layer_decoding.lens.inside.parts import find_parts
 from layer_decoding.results.greedy import joined, with_fewer_candidates
 
 PROMPT = [5, 17, 3]
@@ -146,6 +148,14 @@ def test_half_steps_are_rows_too_but_write_no_text(tiny):
     assert_near(ours, read_layers(tiny, [*PROMPT, 1, 2, 3], range(3, 6), layers=layers, candidates=CANDIDATES))
     with pytest.raises(UsageError, match="Layer 3a is inside a block"):
         explorer.own_text((1,), HalfStep(3), 5)
+
+
+def test_what_blocks_are_made_of_is_found_once(tiny, monkeypatch):
+    found = []
+    monkeypatch.setattr(lens_module, "find_parts", lambda blocks: found.append(blocks) or find_parts(blocks))
+    explorer = Explorer(tiny, PROMPT, layers=[HalfStep(2)])
+    explorer.steps((7, 8, 9))
+    assert len(found) == 1
 
 
 def test_the_context_fills_up(tiny):
