@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ settings.register_profile("unhurried", deadline=None)  # a busy machine is no fa
 settings.load_profile("unhurried")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is tested is the same on every machine
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test reaches a network; those about the Hub set their own
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell: what a test starts must hear it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
