@@ -15,7 +15,10 @@ block. The order of presentation is Sebastian Raschka's (Build a Large Language 
     python attention_from_scratch_demo.py "The old king" --layer 9 --head 3
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace

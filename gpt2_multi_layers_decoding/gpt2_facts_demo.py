@@ -11,7 +11,10 @@ bundled model's. How it builds a word, and how it learnt to, is in layer_decodin
     python gpt2_facts_demo.py --train-bpe               a byte-pair tokenizer learning from three words
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace

@@ -10,7 +10,10 @@ The last line is the proof: the largest difference from what the model itself co
     python gpt2_forward_pass_demo.py "The king said to his" --model mini
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace

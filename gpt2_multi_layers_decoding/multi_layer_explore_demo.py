@@ -12,7 +12,10 @@ Needs the package textual; --script plays keys without a screen and without it.
     python multi_layer_explore_demo.py --script "g" --json > board.json
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import os
 import sys

@@ -12,7 +12,10 @@ The idea, and the road from counting words to attention, are Brandon Rohrer's ("
     python skip_model_demo.py
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace

@@ -17,7 +17,10 @@ another script the question does: the model begins its answer with the newline t
     python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import os
 import sys
