@@ -25,6 +25,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 
+from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import read_prompt
 from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options, rows_asked
 from layer_decoding.cli.running import encoded, load, notice, prompt_of, run
@@ -106,7 +107,7 @@ def ready(args: Namespace, prompt: str, tell: Callable[[str], None]) -> Player:
         text, ids = encoded(args, loaded, another, tell)
         return text, Explorer(loaded.model, ids, layers=layers, lenses=lenses)
 
-    return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args))
+    return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args), as_called)
 
 
 def model_options(args: Namespace) -> tuple[str, ...]:

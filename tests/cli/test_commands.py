@@ -1,13 +1,18 @@
 """The installed commands are the scripts: the same beginning, the same end, the same examples under their own names."""
 
 import ast
+import shlex
+import sys
 import tomllib
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
+import multi_layer_decoding_demo as demo
 from conftest import ROOT, SOURCE
 from layer_decoding.cli import commands
+from layer_decoding.cli.commands import as_called
 
 BEGIN = """
 if __name__ == '__main__':
@@ -47,3 +52,63 @@ def test_one_is_its_script_from_the_first_import_to_the_end(monkeypatch):
 def test_a_script_begins_and_leaves_as_one(script):
     _, first, *_, last = map(ast.unparse, ast.parse(script.read_text(encoding="utf-8")).body)
     assert (first, last) == (BEGIN.strip(), LEAVE.strip())
+
+
+# ---------------------------------------------------------------- how each is typed
+
+TYPED = "python fit_lens_demo.py tales.txt, then echo 5 | python multi_layer_decoding_demo.py --lens linear"
+
+
+def called_by(monkeypatch, program, module=None):
+    """Pretend that the process was started so."""
+    monkeypatch.setattr("sys.argv", [program])
+    spec = None if module is None else SimpleNamespace(name=module)
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+
+
+@pytest.mark.parametrize(
+    "program, module, fit, decode",
+    [
+        ("/somewhere/bin/multi-layer-text", None, "multi-layer-fit-lens", "multi-layer-decoding"),
+        (f"{SOURCE}/skip_model_demo.py", "skip_model_demo", "python -m fit_lens_demo", "python -m {}"),
+        (f"{SOURCE}/skip_model_demo.py", None, f"python {SOURCE}/fit_lens_demo.py", f"python {SOURCE}/{{}}.py"),
+        ("/somewhere/bin/pytest", None, "python fit_lens_demo.py", "python {}.py"),
+        ("", None, "python fit_lens_demo.py", "python {}.py"),
+    ],
+)
+def test_a_script_is_named_as_it_is_started_here(program, module, fit, decode, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    called_by(monkeypatch, program, module)
+    decode = decode.format("multi_layer_decoding_demo")
+    assert as_called(TYPED) == f"{fit} tales.txt, then echo 5 | {decode} --lens linear"
+
+
+def test_in_the_source_folder_by_its_bare_name(monkeypatch):
+    monkeypatch.chdir(SOURCE)
+    called_by(monkeypatch, "multi_layer_text_demo.py")
+    assert as_called(TYPED) == TYPED
+    assert as_called("python another.py, python.py") == "python another.py, python.py"
+
+
+def test_help_has_the_examples_of_the_command_that_was_called(monkeypatch, capsys):
+    called_by(monkeypatch, "/somewhere/bin/multi-layer-decoding")
+    assert demo.main(["--help"]) == 0
+    usage, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    assert usage.startswith("usage: multi-layer-decoding [PROMPT]")
+    lines = examples.splitlines()
+    assert len(lines) > 3
+    assert all("multi-layer-decoding" in line for line in lines)
+    assert "python" not in examples
+
+
+@pytest.mark.parametrize("program, script", [("multi-layer-text", "multi-layer-fit-lens"), ("pytest", "python ")])
+def test_a_lens_that_is_missing_is_fitted_by_what_can_be_typed(program, script, monkeypatch, capsys, tiny_copy):
+    """With the model that was given, whatever its folder is called."""
+    folder = tiny_copy.rename(tiny_copy.with_name("my model"))
+    called_by(monkeypatch, f"/somewhere/bin/{program}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tiny_copy.parent))
+    assert demo.main(["a", "--model", f"{folder}/", "--lens", "linear", "--quiet"]) == 1
+    said = capsys.readouterr().err
+    command = shlex.split(said.partition("fit one with ")[2].partition(", or use")[0])
+    assert said.partition("fit one with ")[2].startswith(script)
+    assert command[-3:] == ["TEXT", "--model", f"{folder}/"]

@@ -1,5 +1,9 @@
-"""The installed commands: which script each is, run as it is by its own name."""
+"""The installed commands: which script each is, run as by its own name; and how a reader types a script here."""
 
+import os
+import re
+import shlex
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -15,6 +19,7 @@ SCRIPTS = {  # by the name of the command; pyproject.toml has the same
     "multi-layer-explore": "multi_layer_explore_demo",
     "multi-layer-fit-lens": "fit_lens_demo",
 }
+_TYPED = re.compile(r"\bpython (?P<script>\w+)\.py\b")
 
 
 def __getattr__(name: str) -> Callable[[], NoReturn]:
@@ -28,3 +33,20 @@ def run_script(script: str) -> NoReturn:
     """Be that script, from its first import to the end of the process."""
     begin()
     leave(import_module(script).main())
+
+
+def as_called(text: str) -> str:
+    """Text in which each `python SCRIPT.py` is what starts that script here: a command, a module, a path."""
+    return _TYPED.sub(_as_called, text)
+
+
+def _as_called(typed: "re.Match[str]") -> str:
+    script, main = typed["script"], sys.modules["__main__"]
+    folder, program = os.path.split(sys.argv[0] if sys.argv else "")
+    if program in SCRIPTS:
+        return next((command for command, own in SCRIPTS.items() if own == script), typed[0])
+    beside = os.path.join(folder, f"{script}.py")  # noqa: PTH118 - pathlib takes a while
+    if not os.path.isfile(beside):  # noqa: PTH113
+        return typed[0]
+    as_module = getattr(getattr(main, "__spec__", None), "name", None) == program.removesuffix(".py")
+    return f"python -m {script}" if as_module else f"python {shlex.quote(beside)}"

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.errors import UsageError
 from layer_decoding.files.saving import check_suffix
@@ -30,7 +31,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, purpose: str, examples: str) -> None:
         super().__init__(
             description=purpose,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in as_called(examples).strip().splitlines()),
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
             add_help=False,  # among the options of the shell instead

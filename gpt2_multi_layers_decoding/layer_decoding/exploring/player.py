@@ -46,13 +46,17 @@ class Stopped(Exception):  # noqa: N818  it is no error
 
 @dataclass
 class Player:
-    """A loaded model, and what explores the prompt on it. `options` are those of the command line that chose it."""
+    """A loaded model, and what explores the prompt on it.
+
+    `options` are those of the command line that chose it; `as_called` says how a script is started here.
+    """
 
     loaded: "LoadedModel"
     begin: Begun
     prompt: str
     tokens_of_line: int
     options: tuple[str, ...] = ()
+    as_called: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
         self.pieces = Pieces(self.loaded.tokenizer)
@@ -83,7 +87,7 @@ class Player:
 
     def command(self, board: Board) -> str:
         """The command that prints the text and the view of a board."""
-        return command_of(board, self.prompt, self.options, self.explorer.ends)
+        return command_of(board, self.prompt, self.options, self.explorer.ends, self.as_called)
 
     # ------------------------------------------------------------ what can be asked for, by the names of the tasks
 

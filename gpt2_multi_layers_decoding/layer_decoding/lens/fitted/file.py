@@ -5,6 +5,7 @@ The header of a file says what it was fitted on, and to which model; matrices ar
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def named_lens(name: str, loaded: "LoadedModel") -> FittedLens | None:
     if found is None:
         raise LayerDecodingError(
             f"No lens is fitted to {loaded.name} yet: there is neither {places[0]} nor one in the cache; fit one with"
-            f" python fit_lens_demo.py TEXT --model {loaded.name}, or use the plain lens.",
+            f" python fit_lens_demo.py TEXT --model {shlex.quote(loaded.name)}, or use the plain lens.",
         )
     return read_lens(found, loaded.model)
 
