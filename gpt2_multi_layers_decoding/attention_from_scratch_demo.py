@@ -102,7 +102,7 @@ def show(args: Namespace) -> None:
     labels = token_labels(Pieces(loaded.tokenizer), prompt_ids, page.terminal)
     page.heading(f"The attention of block {layer} of {config.n_layer}")
     with torch.inference_mode():
-        x, theirs = watch_attention(model, torch.tensor(prompt_ids), layer)
+        x, theirs = watch_attention(model, torch.tensor(prompt_ids, device=model.device), layer)
         ours = lesson(page, x, model.transformer.h[layer - 1].attn, step, labels, number)
     page.heading(IN_FLOAT64)
     page.lines.append(proof(f"the attention of block {layer}", (ours - theirs).abs().max().item(), TOLERANCE))

@@ -121,7 +121,7 @@ def show(args: Namespace) -> None:
     loaded, prompt_ids = load_gpt2(args, prompt)
     import torch
 
-    model, ids = loaded.model, torch.tensor(prompt_ids)
+    model, ids = loaded.model, torch.tensor(prompt_ids, device=loaded.model.device)
     config, w = model.config, part(dict(model.named_parameters()), "transformer.")
     P, L, D, H, V = len(ids), config.n_layer, config.n_embd, config.n_head, config.vocab_size
     F = len(w["h.0.mlp.c_fc.bias"])

@@ -101,7 +101,7 @@ def add_model_group(parser: Parser) -> "argparse._ArgumentGroup":
     """Which model runs, and where; the group, for what else decides how it runs."""
     group = parser.add_argument_group("model")
     add_model_name(group)
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add_device(group)
     group.add_argument(
         "--device-map", choices=DEVICE_MAPS, metavar="WAY", help="or spread by Accelerate: auto, balanced"
     )
@@ -115,13 +115,18 @@ def add_prompt(parser: Parser) -> None:
 
 
 def add_model_name(group: "argparse._ArgumentGroup") -> None:
-    """Which model, for scripts that leave device and dtype alone."""
+    """Which model, for scripts that leave the dtype alone."""
     group.add_argument(
         "--model",
         default=os.environ.get(MODEL_VARIABLE) or None,
         metavar="NAME",
         help="Hub name, folder, .gguf, smollm2, mini (gpt2, else mini)",
     )
+
+
+def add_device(group: "argparse._ArgumentGroup") -> None:
+    """Where it runs."""
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
