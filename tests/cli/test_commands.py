@@ -2,6 +2,8 @@
 
 import ast
 import shlex
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib import import_module
@@ -10,9 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 import multi_layer_decoding_demo as demo
+import multi_layer_text_demo as text_demo
 from conftest import ROOT, SOURCE
 from layer_decoding.cli import commands
 from layer_decoding.cli.commands import as_called
+from refusals import assert_sentence
 
 BEGIN = """
 if __name__ == '__main__':
@@ -112,3 +116,55 @@ def test_a_lens_that_is_missing_is_fitted_by_what_can_be_typed(program, script, 
     command = shlex.split(said.partition("fit one with ")[2].partition(", or use")[0])
     assert said.partition("fit one with ")[2].startswith(script)
     assert command[-3:] == ["TEXT", "--model", f"{folder}/"]
+
+
+# ---------------------------------------------------------------- completion
+
+
+def completion_of(shell, monkeypatch, capsys, tmp_path):
+    """What an installed command prints for a shell, in a file."""
+    pytest.importorskip("shtab")
+    called_by(monkeypatch, "/somewhere/bin/multi-layer-text")
+    assert text_demo.main(["--print-completion", shell]) == 0
+    file = tmp_path / f"completion.{shell}"
+    file.write_text(capsys.readouterr().out, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "words, found",
+    [
+        (["--view", "t"], {"table", "track", "text"}),
+        (["--device-map", ""], {"auto", "balanced"}),
+        (["--s"], {"--sublayers", "--step", "--save"}),
+        (["--save", "pa"], {"page.html", "page.csv"}),
+        (["--model", "pa"], {"page.html", "page.csv"}),
+        (["pa"], {"page.html", "page.csv"}),
+    ],
+)
+def test_bash_completes_options_choices_and_files(words, found, monkeypatch, capsys, tmp_path):
+    file = completion_of("bash", monkeypatch, capsys, tmp_path)
+    for name in ("page.html", "page.csv"):
+        (tmp_path / name).touch()
+    script = f"source {file}; COMP_WORDS=({shlex.join(['multi-layer-text', *words])}); COMP_CWORD={len(words)}"
+    call = "_shtab_multi_layer_text; printf '%s\\n' \"${COMPREPLY[@]}\""
+    done = subprocess.run(["bash", "-c", f"{script}; {call}"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == found
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_can_read_theirs(shell, monkeypatch, capsys, tmp_path):
+    file = completion_of(shell, monkeypatch, capsys, tmp_path)
+    said = file.read_text(encoding="utf-8")
+    assert "multi-layer-text" in said
+    assert "probability entropy kl rank surprise" in said
+    if shutil.which(shell):
+        subprocess.run([shell, "-n", str(file)], check=True)
+
+
+def test_without_shtab_one_sentence_says_so(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert demo.main(["--print-completion", "bash"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert_sentence(err.removeprefix("error: ").rstrip("\n"), "shtab", "pip install shtab")

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import DEFAULT_PROMPT
-from layer_decoding.errors import UsageError
+from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.files.saving import check_suffix
 from layer_decoding.layers import HalfStep, Layer, with_half_steps
 from layer_decoding.terminal.theme import MINIMUM_WIDTH
@@ -22,6 +22,8 @@ from layer_decoding.terminal.theme import MINIMUM_WIDTH
 MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
 _HALF_STEP = re.compile(r"([0-9]{1,4})a")
 PLAIN_LENS = "plain"  # the model's own norm and head, and nothing else
+_SHELLS = ("bash", "zsh", "fish")
+_FILES, _MAYBE_FILES = ("FILE", "FOLDER", "TEXT"), ("model", "lens")  # metavars and options whose values are files
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
@@ -78,6 +80,28 @@ class _ShowVersion(argparse.Action):
         from layer_decoding import __version__
 
         print(f"{parser.prog} {__version__}")
+        parser.exit()
+
+
+class _PrintCompletion(argparse.Action):
+    """--print-completion SHELL: what a shell has to read to complete a command's options; shtab is of an extra."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, __: object = None) -> NoReturn:
+        """Print it and end.
+
+        Raises:
+            LayerDecodingError: shtab is not installed.
+        """
+        try:
+            import shtab
+        except ImportError:
+            raise LayerDecodingError(
+                "Completions are made by the package shtab, which is not installed; run pip install shtab."
+            ) from None
+        for action in parser._actions:
+            if action.metavar in _FILES or action.dest in _MAYBE_FILES:
+                vars(action)["complete"] = shtab.FILE
+        print(shtab.complete(parser, shell))
         parser.exit()
 
 
@@ -156,6 +180,7 @@ def add_shell_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--quiet", action="store_true", help="no notices on stderr")
     group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
     group.add_argument("--version", action=_ShowVersion, help="show program's version number and exit")
+    group.add_argument("--print-completion", action=_PrintCompletion, choices=_SHELLS, help=argparse.SUPPRESS)
 
 
 def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str]) -> None:
