@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import read_prompt
@@ -34,8 +35,12 @@ from layer_decoding.exploring.keys import read_script
 from layer_decoding.exploring.player import Player, play
 from layer_decoding.exploring.printed import board_lines, farewell_lines
 from layer_decoding.files.documents import to_json
+from layer_decoding.layers import LINEAR_LENS, PLAIN_LENS
 from layer_decoding.models.sizes import layer_count
 from layer_decoding.terminal.theme import full_screen_of, terminal_of
+
+if TYPE_CHECKING:
+    from layer_decoding.lens.fitted.linear import FittedLens
 
 PURPOSE = "Walk over the layers and tokens of a text, and take another word."
 EXAMPLES = """
@@ -93,15 +98,15 @@ def ready(args: Namespace, prompt: str, tell: Callable[[str], None]) -> Player:
     """The model loaded and the prompt read; notices are told."""
     loaded = load(args, tell)
 
-    from layer_decoding.decoding.explorer import PLAIN, Explorer
-    from layer_decoding.lens.fitted.file import LINEAR, named_lens
+    from layer_decoding.decoding.explorer import Explorer
+    from layer_decoding.lens.fitted.file import named_lens
 
-    lenses = dict(PLAIN)
+    lenses: dict[str, FittedLens | None] = {PLAIN_LENS: None}
     layers = rows_asked(args, layer_count(loaded.model)) or None
     with suppress(LayerDecodingError):  # no lens has been fitted to this model
-        linear = named_lens(LINEAR, loaded)
+        linear = named_lens(LINEAR_LENS, loaded)
         if linear is not None and not {*(layers or ())} - {*linear.layers, linear.layer_count}:
-            lenses[LINEAR] = linear
+            lenses[LINEAR_LENS] = linear
 
     def begin(another: str) -> tuple[str, Explorer]:
         text, ids = encoded(args, loaded, another, tell)

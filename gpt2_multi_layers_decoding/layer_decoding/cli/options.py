@@ -16,12 +16,11 @@ from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.files.saving import check_suffix
-from layer_decoding.layers import HalfStep, Layer, with_half_steps
+from layer_decoding.layers import PLAIN_LENS, HalfStep, Layer, with_half_steps
 from layer_decoding.terminal.theme import MINIMUM_WIDTH
 
 MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
 _HALF_STEP = re.compile(r"([0-9]{1,4})a")
-PLAIN_LENS = "plain"  # the model's own norm and head, and nothing else
 _SHELLS = ("bash", "zsh", "fish")
 _FILES, _MAYBE_FILES = ("FILE", "FOLDER", "TEXT"), ("model", "lens")  # metavars and options whose values are files
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 
 from layer_decoding.exploring.board import Board
+from layer_decoding.layers import PLAIN_LENS
 
 GREEDY = "python multi_layer_decoding_demo.py"
 EXPLORER = "python multi_layer_explore_demo.py"
@@ -22,7 +23,7 @@ def command_of(
     """
     branch = board.texts.branch
     ends_within = any(token in ends for token in branch.ids[:-1])
-    if board.lens == "plain" and branch.ids and branch.is_greedy and not ends_within:
+    if board.lens == PLAIN_LENS and branch.ids and branch.is_greedy and not ends_within:
         view = ["--view", "table", *(["--measure", board.measure.option] if board.measure else [])]
         script, words = GREEDY, [*options, "--max-new-tokens", str(len(branch.ids)), *view]
     else:

@@ -28,6 +28,7 @@ from layer_decoding.exploring.texts import Branch, Texts
 from layer_decoding.files.documents import greedy_document
 from layer_decoding.files.saving import save
 from layer_decoding.files.writers import text_writers
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.results.greedy import LayerDecoding, joined, with_fewer_candidates
 from layer_decoding.terminal.pieces import Pieces
 
@@ -177,7 +178,7 @@ class Player:
     def _begin(self, task: Begin, _: Board, report: Report, __: object) -> None:
         self.read, self.explorer = self.begin(task.prompt)
         self.prompt = task.prompt
-        report(Reply(Texts((Branch(self.explorer.steps(())),)), 1, lens="plain", prompt=self.read))
+        report(Reply(Texts((Branch(self.explorer.steps(())),)), 1, lens=PLAIN_LENS, prompt=self.read))
 
     def _save(self, task: Save, board: Board, report: Report, _: object) -> None:
         branch = board.texts.branch
