@@ -15,7 +15,10 @@ block. The order of presentation is Sebastian Raschka's (Build a Large Language 
     python attention_from_scratch_demo.py "The old king" --layer 9 --head 3
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace
@@ -99,7 +102,7 @@ def show(args: Namespace) -> None:
     labels = token_labels(Pieces(loaded.tokenizer), prompt_ids, page.terminal)
     page.heading(f"The attention of block {layer} of {config.n_layer}")
     with torch.inference_mode():
-        x, theirs = watch_attention(model, torch.tensor(prompt_ids), layer)
+        x, theirs = watch_attention(model, torch.tensor(prompt_ids, device=model.device), layer)
         ours = lesson(page, x, model.transformer.h[layer - 1].attn, step, labels, number)
     page.heading(IN_FLOAT64)
     page.lines.append(proof(f"the attention of block {layer}", (ours - theirs).abs().max().item(), TOLERANCE))

@@ -11,7 +11,10 @@ the user's other lenses, where --lens linear finds it.
     python multi_layer_decoding_demo.py --model mini --lens linear
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 import time

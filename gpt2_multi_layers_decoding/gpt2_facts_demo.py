@@ -11,7 +11,10 @@ bundled model's. How it builds a word, and how it learnt to, is in layer_decodin
     python gpt2_facts_demo.py --train-bpe               a byte-pair tokenizer learning from three words
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace
@@ -19,11 +22,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.cli.input import read_prompt
-from layer_decoding.cli.options import Parser, add_model_name, add_screen_options
+from layer_decoding.cli.options import Parser, add_screen_options
 from layer_decoding.cli.running import load, run
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.teaching.byte_pair_lesson import show_building, show_learning
-from layer_decoding.teaching.lesson import token_labels
+from layer_decoding.teaching.lesson import add_lesson_model, token_labels
 from layer_decoding.teaching.page import Page
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import terminal_of
@@ -136,12 +139,11 @@ def show(args: Namespace) -> None:
 def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(PURPOSE, EXAMPLES)
-    add_model_name(parser.add_argument_group("model"))
+    add_lesson_model(parser)
     lessons = parser.add_argument_group("byte-pair encoding").add_mutually_exclusive_group()
     lessons.add_argument("--bpe", metavar="WORD", help="the merges that build a word, - for stdin")
     lessons.add_argument("--train-bpe", action="store_true", help="learn merges from three words")
     add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", device_map=None, dtype="auto")
     return parser
 
 

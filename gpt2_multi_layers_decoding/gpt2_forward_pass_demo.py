@@ -10,7 +10,10 @@ The last line is the proof: the largest difference from what the model itself co
     python gpt2_forward_pass_demo.py "The king said to his" --model mini
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace
@@ -118,7 +121,7 @@ def show(args: Namespace) -> None:
     loaded, prompt_ids = load_gpt2(args, prompt)
     import torch
 
-    model, ids = loaded.model, torch.tensor(prompt_ids)
+    model, ids = loaded.model, torch.tensor(prompt_ids, device=loaded.model.device)
     config, w = model.config, part(dict(model.named_parameters()), "transformer.")
     P, L, D, H, V = len(ids), config.n_layer, config.n_embd, config.n_head, config.vocab_size
     F = len(w["h.0.mlp.c_fc.bias"])

@@ -10,7 +10,10 @@ off after other layers, the search step by step as a tree, and every layer along
     python multi_layer_beam_search_decoding_demo.py --trace --quiet --save search.json --save best.html
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace

@@ -13,7 +13,10 @@ a table of layers and steps with how sure each was, the likeliest tokens at ever
     echo "5 + 8 =" | python multi_layer_decoding_demo.py --json > rows.json
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import os
 import sys

@@ -12,7 +12,10 @@ Needs the package textual; --script plays keys without a screen and without it.
     python multi_layer_explore_demo.py --script "g" --json > board.json
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import os
 import sys
@@ -21,7 +24,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
+from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import read_prompt
 from layer_decoding.cli.options import Parser, add_layers_option, add_model_options, add_output_options, rows_asked
 from layer_decoding.cli.running import encoded, load, notice, prompt_of, run
@@ -30,8 +35,12 @@ from layer_decoding.exploring.keys import read_script
 from layer_decoding.exploring.player import Player, play
 from layer_decoding.exploring.printed import board_lines, farewell_lines
 from layer_decoding.files.documents import to_json
+from layer_decoding.layers import LINEAR_LENS, PLAIN_LENS
 from layer_decoding.models.sizes import layer_count
 from layer_decoding.terminal.theme import full_screen_of, terminal_of
+
+if TYPE_CHECKING:
+    from layer_decoding.lens.fitted.linear import FittedLens
 
 PURPOSE = "Walk over the layers and tokens of a text, and take another word."
 EXAMPLES = """
@@ -89,21 +98,21 @@ def ready(args: Namespace, prompt: str, tell: Callable[[str], None]) -> Player:
     """The model loaded and the prompt read; notices are told."""
     loaded = load(args, tell)
 
-    from layer_decoding.decoding.explorer import PLAIN, Explorer
-    from layer_decoding.lens.fitted.file import LINEAR, named_lens
+    from layer_decoding.decoding.explorer import Explorer
+    from layer_decoding.lens.fitted.file import named_lens
 
-    lenses = dict(PLAIN)
+    lenses: dict[str, FittedLens | None] = {PLAIN_LENS: None}
     layers = rows_asked(args, layer_count(loaded.model)) or None
     with suppress(LayerDecodingError):  # no lens has been fitted to this model
-        linear = named_lens(LINEAR, loaded)
+        linear = named_lens(LINEAR_LENS, loaded)
         if linear is not None and not {*(layers or ())} - {*linear.layers, linear.layer_count}:
-            lenses[LINEAR] = linear
+            lenses[LINEAR_LENS] = linear
 
     def begin(another: str) -> tuple[str, Explorer]:
         text, ids = encoded(args, loaded, another, tell)
         return text, Explorer(loaded.model, ids, layers=layers, lenses=lenses)
 
-    return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args))
+    return Player(loaded, begin, prompt, args.max_new_tokens, model_options(args), as_called)
 
 
 def model_options(args: Namespace) -> tuple[str, ...]:

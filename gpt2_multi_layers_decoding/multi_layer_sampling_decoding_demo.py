@@ -11,7 +11,10 @@ on request every layer along one of the samples.
     python multi_layer_sampling_decoding_demo.py --layers 6,12 --json > samples.json
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 import time

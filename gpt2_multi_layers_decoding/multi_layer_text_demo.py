@@ -12,7 +12,10 @@ one and with the text, its mean entropy, KL divergence and surprise, its perplex
     curl -s https://example.org/tale.txt | python multi_layer_text_demo.py -
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import argparse
 import sys

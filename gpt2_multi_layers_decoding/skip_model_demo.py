@@ -12,15 +12,18 @@ The idea, and the road from counting words to attention, are Brandon Rohrer's ("
     python skip_model_demo.py
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import sys
 from argparse import Namespace
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from layer_decoding.cli.options import Parser, add_screen_options
-from layer_decoding.cli.running import run
+from layer_decoding.cli.options import Parser, add_device, add_screen_options
+from layer_decoding.cli.running import notice, run
 from layer_decoding.teaching.lesson import Steps, proof
 from layer_decoding.teaching.page import Page
 from layer_decoding.teaching.word_votes import (
@@ -66,8 +69,8 @@ def matrices_of(pairs: Table, kept: Collection[Feature]) -> "tuple[Tensor, Tenso
     return m, w_1, w_2
 
 
-def block(x: "Tensor", m: "Tensor", w_1: "Tensor", w_2: "Tensor", step: Steps) -> "tuple[Tensor, Tensor]":
-    """Words as rows of one 1, x [P, V], all different: the scores of the earlier ones and the votes for the next."""
+def block(x: "Tensor", m: "Tensor", w_1: "Tensor", w_2: "Tensor", step: Steps) -> "tuple[Tensor, Tensor, Tensor]":
+    """Words as rows of one 1, x [P, V], all different: the earlier ones' scores, the pairs found, the votes."""
     import torch
 
     step("x = the words, a 1 in each row", x, "P V")
@@ -81,25 +84,36 @@ def block(x: "Tensor", m: "Tensor", w_1: "Tensor", w_2: "Tensor", step: Steps) -
     step("hidden = relu(stream @ w_1 - 1)", hidden, "N")
     votes = hidden @ w_2
     step("votes = hidden @ w_2", votes, "V")
-    return scores, votes
+    return scores, hidden, votes
 
 
-def run_block(so_far: Words, pairs: Table, kept: Collection[Feature]) -> "tuple[Tensor, Votes, Steps]":
-    """The block on words: scores [P - 1], votes by word, and its steps."""
+class Found(NamedTuple):
+    """What the block finds at a place: each earlier word's score, the pairs whose unit is not 0, votes by word."""
+
+    scores: list[float]
+    pairs: list[Feature]
+    votes: Votes
+    steps: list[tuple[str, str, str]]
+
+
+def run_block(so_far: Words, pairs: Table, kept: Collection[Feature], device: str = "cpu") -> Found:
+    """The block on words."""
     import torch
 
     V = len(VOCABULARY)
     step = Steps(P=len(so_far), V=V, N=len(pairs), **{"P-1": len(so_far) - 1, "2V": 2 * V})
-    x = torch.eye(V)[[VOCABULARY.index(word) for word in so_far]]
-    scores, votes = block(x, *matrices_of(pairs, kept), step)
-    return scores, {word: n for word, n in zip(VOCABULARY, votes.tolist(), strict=True) if n}, step
+    with torch.device(device):
+        x = torch.eye(V)[[VOCABULARY.index(word) for word in so_far]]
+        scores, hidden, votes = (row.tolist() for row in block(x, *matrices_of(pairs, kept), step))
+    found = [pair for pair, unit in zip(pairs, hidden, strict=True) if unit]
+    return Found(scores, found, {word: n for word, n in zip(VOCABULARY, votes, strict=True) if n}, step.take())
 
 
-def difference(pairs: Table, kept: Collection[Feature]) -> float:
+def difference(pairs: Table, kept: Collection[Feature], device: str = "cpu") -> float:
     """The most that a vote of the block is from the counted one, at any place of both sentences."""
     gaps = [0.0]
     for so_far, _ in beginnings(TEXTS):
-        counted, (_, ours, _) = vote(pairs_of(so_far), pairs, kept), run_block(so_far, pairs, kept)
+        counted, ours = vote(pairs_of(so_far), pairs, kept), run_block(so_far, pairs, kept, device).votes
         gaps += [abs(ours.get(word, 0) - counted.get(word, 0)) for word in VOCABULARY]
     return max(gaps)
 
@@ -116,14 +130,18 @@ def told(votes: Votes) -> str:
 
 def show(args: Namespace) -> None:
     """Count, mask, do the same with matrices; compare; print."""
+    from layer_decoding.models.devices import pick_device
+
+    device, reason = pick_device(args.device)
+    notice(args, f"Running on {device} ({reason}).")
     page = Page(terminal_of(sys.stdout, args.color, args.width))
     pairs, kept = transitions(TEXTS, pairs_of), telling(TEXTS)
     for sentence in SENTENCES:
         page.say(sentence)
     show_counting(page, pairs, kept)
-    show_block(page, pairs, kept)
+    show_block(page, pairs, kept, device)
     page.heading("The proof: all places in both sentences, with the mask and without")
-    page.lines.append(proof("counting", max(difference(pairs, kept), difference(pairs, pairs)), 0))
+    page.lines.append(proof("counting", max(difference(pairs, each, device) for each in (kept, pairs)), 0))
     print("\n".join(page.lines))
 
 
@@ -152,27 +170,51 @@ def show_counting(page: Page, pairs: Table, kept: Collection[Feature]) -> None:
         page.say(f"{' '.join(words)}{dots}: {told(vote(pairs_of(words), pairs, kept))}.")
 
 
-def show_block(page: Page, pairs: Table, kept: Collection[Feature]) -> None:
-    """Every step of the block, and what it makes of the two hard places."""
+def show_block(page: Page, pairs: Table, kept: Collection[Feature], device: str) -> None:
+    """Every step of the block, what it finds at the two hard places, and what it would find without the mask."""
     page.heading("4 The same as matrices: the two halves of a block")
     page.say(
         f"m has a row for the newest word, a column for an earlier one, and {len(kept)} ones: the pairs that tell. "
-        "Each of the N units of the ReLU layer is a pair: 1 + 1 - 1 if both words are there, otherwise 0."
+        f"Each of the N = {len(pairs)} units of the ReLU layer is a pair: 1 if both its words are there (1 + 1 - 1), "
+        "otherwise 0; its row of w_2 is what came next after it."
     )
-    page.steps(run_block(HARD[0], pairs, kept)[2].rows)
+    page.steps(run_block(HARD[0], pairs, kept, device).steps)
     for words in HARD:
-        scores, votes, _ = run_block(words, pairs, kept)
-        page.table([("word", *words[:-1]), ("score", *(f"{score:g}" for score in scores.tolist()))])
-        page.say(f"votes: {told(votes)}")
+        found = run_block(words, pairs, kept, device)
+        page.table([("word", *words[:-1]), ("score", *(f"{score:g}" for score in found.scores))])
+        page.say(reading(words, found, kept, len(pairs)))
+    found = run_block(HARD[0], pairs, pairs, device)
+    page.say(
+        f"Without the mask, all {len(pairs)} pairs in m, {len(answers(HARD[0], found))} of the {len(found.scores)} "
+        f"words would answer in the first sentence, {len(found.pairs)} units would be 1, and the votes "
+        f"{told(found.votes)}: those of part 2. The mask alone makes the difference; the units are the same."
+    )
     page.say(
         "The first half is attention: m is what the newest word asks for, and the earlier ones answer to. The second "
         "is the MLP. GPT-2 learns both; it has w_q @ w_k.T for m, and a softmax to make scores shares of 1."
     )
 
 
+def answers(words: Words, found: Found) -> list[str]:
+    """The earlier words that have a score."""
+    return [word for word, score in zip(words, found.scores, strict=False) if score]
+
+
+def reading(words: Words, found: Found, kept: Collection[Feature], count: int) -> str:
+    """What the numbers of the block say at a place, in words."""
+    last, taken = words[-1], answers(words, found)
+    asked = [earlier for earlier, newest_word in kept if newest_word == last]
+    return (
+        f'Row "{last}" of m asks for {" and ".join(asked)}; of the {len(found.scores)} words before it {len(taken)} '
+        f"answers: {', '.join(taken)}. So the stream is {last} and {', '.join(taken)}, and {len(found.pairs)} of the "
+        f"{count} units is not 0: {'; '.join(map(', '.join, found.pairs))}. Votes: {told(found.votes)}."
+    )
+
+
 def build_parser() -> Parser:
     """The command line of this script."""
     parser = Parser(PURPOSE, EXAMPLES)
+    add_device(parser.add_argument_group("where"))
     add_screen_options(parser.add_argument_group("output"))
     return parser
 

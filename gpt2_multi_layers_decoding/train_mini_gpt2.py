@@ -17,7 +17,10 @@ another script the question does: the model begins its answer with the newline t
     python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
 
-from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
+if __name__ == "__main__":
+    from layer_decoding.cli.process import begin, leave
+
+    begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import os
 import sys
@@ -27,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layer_decoding.cli.input import read_prompt
-from layer_decoding.cli.options import Parser, add_shell_options, parse_seed, whole_number
+from layer_decoding.cli.options import Parser, add_device, add_shell_options, parse_seed, whole_number
 from layer_decoding.cli.running import notice, run
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.terminal.hidden import escape
@@ -83,7 +86,7 @@ def build_parser() -> Parser:
     learning.add_argument("--learning-rate", type=float, metavar="R", help="at its peak (chosen)")
     learning.add_argument("--dropout", type=float, metavar="P", help="share left out at each step (chosen)")
     learning.add_argument("--seed", type=parse_seed, metavar="N", help="of weights and order (0)")
-    learning.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add_device(learning)
     learning.add_argument("--bfloat16", action=BooleanOptionalAction, help="where it is fast (on a GPU that has it)")
     learning.add_argument("--compile", action="store_true", help="compile the step first: needs a C++ compiler")
     add_shell_options(parser.add_argument_group("output"))

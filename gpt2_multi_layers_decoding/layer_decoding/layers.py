@@ -1,4 +1,4 @@
-"""How a layer is named: a block's output by the block's number, the half step inside a block as 6a.
+"""How a layer is named, a block's output by the block's number, the half step inside a block as 6a; and the lenses.
 
     5 < 6a < 6        6a: the state inside block 6 after its attention, before its MLP
 
@@ -31,6 +31,8 @@ class HalfStep:
 
 
 Layer = int | HalfStep
+PLAIN_LENS = "plain"  # what reads a layer with the model's own norm and head, and nothing else
+LINEAR_LENS = "linear"  # and with maps that were fitted to the model
 
 
 def has_half_steps(layers: Iterable[Layer]) -> bool:

@@ -10,7 +10,6 @@ from conftest import SOURCE
 
 SWALLOWED = """
 import os, signal, sys
-sys.argv[0] = "multi_layer_decoding_demo.py"
 import multi_layer_decoding_demo as script
 from layer_decoding.models import loading
 
@@ -25,9 +24,9 @@ loading.load_model = load_model
 sys.exit(script.main(["--model", "mini"]))
 """
 EARLY = """
-import os, signal, sys
-sys.argv[0] = "/somewhere/multi-layer-text"
-import layer_decoding.cli.process
+import os, signal
+from layer_decoding.cli.process import begin
+begin()
 try:
     os.kill(os.getpid(), signal.SIGINT)
 finally:
@@ -36,7 +35,7 @@ finally:
 IMPORTED = """
 import signal
 before = signal.getsignal(signal.SIGINT)
-import layer_decoding.cli.process
+import layer_decoding.cli.commands, multi_layer_decoding_demo
 assert signal.getsignal(signal.SIGINT) is before
 """
 LEFT = """

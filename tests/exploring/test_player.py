@@ -200,3 +200,9 @@ def test_the_command_that_prints_it(tiny_loaded, keys, prompt, words):
     script = "multi_layer_explore_demo.py" if "--script" in words else "multi_layer_decoding_demo.py"
     assert shlex.split(told[-1]) == ["python", script, "--model", "tiny", *words]
     assert (SOURCE / script).is_file()
+
+
+def test_its_command_is_what_is_typed_here(tiny_loaded):
+    player, board, _ = played(tiny_loaded, "space")
+    player.as_called = {"python multi_layer_decoding_demo.py": "multi-layer-decoding"}.get
+    assert player.command(board).startswith("multi-layer-decoding --model tiny --max-new-tokens 1 ")

@@ -18,6 +18,7 @@ from layer_decoding.models import locating
 from layer_decoding.models.gguf import converted
 from layer_decoding.models.gguf.converted import RECORD, ConvertedFile
 from layer_decoding.models.gguf.file import GgufFile
+from layer_decoding.models.weights import Blueprint
 from refusals import assert_sentence, refusal
 
 IDS = list(range(CONTEXT - 8))
@@ -47,7 +48,8 @@ def parts_of(file):
     """(weights, configuration, tokenizer, model) by the file alone."""
     source = GgufFile(file, str(file))
     weights, config = source.read_weights(), source.read_config()
-    return weights, config, source.read_tokenizer(config), source.read_model(weights, config, "float32", None)
+    model = source.read_model(Blueprint(config, weights, "float32"))
+    return weights, config, source.read_tokenizer(config), model
 
 
 def settings_of(config):

@@ -24,7 +24,7 @@ import gpt2_forward_pass_demo as forward
 import skip_model_demo as skip
 from conftest import SOURCE, random_gpt2
 from layer_decoding.teaching import byte_pairs, word_votes
-from layer_decoding.teaching.lesson import Steps, proof
+from layer_decoding.teaching.lesson import Steps, lesson_parser, load_gpt2, proof
 from layer_decoding.teaching.page import Page
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal
 
@@ -218,10 +218,13 @@ def test_the_block_is_the_counting():
     pairs = skip.transitions(skip.TEXTS, skip.pairs_of)
     kept = skip.telling(skip.TEXTS)
     assert skip.difference(pairs, kept) == skip.difference(pairs, pairs) == 0
-    scores, votes, _ = skip.run_block(skip.HARD[0], pairs, kept)
-    assert scores.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 0]
-    assert votes == {"please": 1}
-    assert skip.run_block(skip.HARD[0], pairs, pairs)[1] == {"please": 5, "down": 4}
+    found = skip.run_block(skip.HARD[0], pairs, kept)
+    assert found.scores == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert found.pairs == [("program", "ran")]
+    assert found.votes == {"please": 1}
+    unmasked = skip.run_block(skip.HARD[0], pairs, pairs)
+    assert (unmasked.scores, len(unmasked.pairs)) == ([1] * 9, 9)
+    assert unmasked.votes == {"please": 5, "down": 4}
 
 
 def test_a_wrong_weight_is_noticed(monkeypatch):
@@ -242,6 +245,12 @@ def test_skip_model_says_its_votes(run):
     for line in ("9 pairs vote please 5, down 4", "ran…: please 1, down 0", "ran…: down 1, please 0"):
         assert line in out
     assert "13**8 = 815,730,721 runs of 8" in out
+    said = " ".join(out.split())
+    for word, votes in (("program", "please 1, down 0"), ("battery", "down 1, please 0")):
+        assert f"of the 9 words before it 1 answers: {word}. So the stream is ran and {word}" in said
+        assert f"1 of the 64 units is not 0: {word}, ran. Votes: {votes}." in said
+    assert "9 of the 9 words would answer in the first sentence, 9 units would be 1" in said
+    assert "the votes please 5, down 4: those of part 2" in said
     assert out.endswith("Largest difference from counting: 0 (at most 0)\n")
 
 
@@ -250,6 +259,44 @@ def test_worked_examples(module):
     failed, tried = doctest.testmod(module)
     assert failed == 0
     assert tried >= 4
+
+
+# ---------------------------------------------------------------- where they run
+
+
+@pytest.mark.parametrize("script", [forward, attention, facts, skip])
+def test_a_device_that_is_not_here_is_refused(script, capsys):
+    assert script.main(["--device", "cuda"]) == 1
+    assert "The device cuda is not here: torch finds cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv, reason", [([], "no GPU was found"), (["--device", "cpu"], "as asked")])
+@pytest.mark.parametrize("script", [forward, skip])
+def test_where_a_lesson_runs_is_said_with_the_reason(script, argv, reason, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert script.main([*argv, *([] if script is skip else ["--model", "mini"])]) == 0
+    told = capsys.readouterr().err
+    assert f"on cpu ({reason})" in told
+    assert told.count("as asked") == len(argv) / 2
+
+
+def test_the_device_reaches_the_matrices(monkeypatch, capsys):
+    """One that computes nothing: the first number to be read off it is not there."""
+    monkeypatch.setattr("layer_decoding.models.devices.pick_device", lambda _: ("meta", "a test"))
+    assert skip.main([]) == 1
+    assert "meta" in capsys.readouterr().err.partition("error: ")[2]
+
+
+def test_apples_gpu_has_no_float64(mini, monkeypatch, capsys):
+    elsewhere = replace(mini, model=copy.deepcopy(mini.model), device="mps")
+    monkeypatch.setattr("layer_decoding.models.loading.load_model", lambda *_, **__: elsewhere)
+    moved = []
+    monkeypatch.setattr(type(mini.model), "to", lambda _, *where: moved.append(where))
+    args = lesson_parser("purpose", "example").parse_args(["--model", "mini"])
+    loaded, _ = load_gpt2(args, "Once")
+    assert moved == [("cpu",)]
+    assert loaded.model.dtype is torch.float64
+    assert "no float64" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------- facts

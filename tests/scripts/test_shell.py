@@ -65,7 +65,7 @@ assert demo.main(["--version"]) == 0
 assert demo.main(["--layers", "7-2"]) == 2
 assert demo.main(["--max-new-tokens", "0"]) == 2
 assert demo.main([""]) == 2
-heavy = {"torch", "transformers", "tokenizers", "numpy", "huggingface_hub"} & set(sys.modules)
+heavy = {"torch", "transformers", "tokenizers", "numpy", "huggingface_hub", "shtab"} & set(sys.modules)
 assert not heavy, heavy
 """
     code, out, err = end(start([sys.executable, "-c", check], cwd=SOURCE, env=environment(COLUMNS="200")))

@@ -12,15 +12,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
+from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import DEFAULT_PROMPT
-from layer_decoding.errors import UsageError
+from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.files.saving import check_suffix
-from layer_decoding.layers import HalfStep, Layer, with_half_steps
+from layer_decoding.layers import PLAIN_LENS, HalfStep, Layer, with_half_steps
 from layer_decoding.terminal.theme import MINIMUM_WIDTH
 
 MODEL_VARIABLE = "LAYER_DECODING_MODEL"  # names the model of a run that names none
 _HALF_STEP = re.compile(r"([0-9]{1,4})a")
-PLAIN_LENS = "plain"  # the model's own norm and head, and nothing else
+_SHELLS = ("bash", "zsh", "fish")
+_FILES, _MAYBE_FILES = ("FILE", "FOLDER", "TEXT"), ("model", "lens")  # metavars and options whose values are files
 DEVICE_MAPS = ("auto", "balanced")  # Accelerate's ways to spread a model
 
 
@@ -30,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, purpose: str, examples: str) -> None:
         super().__init__(
             description=purpose,
-            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples.strip().splitlines()),
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in as_called(examples).strip().splitlines()),
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
             add_help=False,  # among the options of the shell instead
@@ -80,6 +82,28 @@ class _ShowVersion(argparse.Action):
         parser.exit()
 
 
+class _PrintCompletion(argparse.Action):
+    """--print-completion SHELL: what a shell has to read to complete a command's options; shtab is of an extra."""
+
+    def __call__(self, parser: argparse.ArgumentParser, _: object, shell: Any, __: object = None) -> NoReturn:
+        """Print it and end.
+
+        Raises:
+            LayerDecodingError: shtab is not installed.
+        """
+        try:
+            import shtab
+        except ImportError:
+            raise LayerDecodingError(
+                "Completions are made by the package shtab, which is not installed; run pip install shtab."
+            ) from None
+        for action in parser._actions:
+            if action.metavar in _FILES or action.dest in _MAYBE_FILES:
+                vars(action)["complete"] = shtab.FILE
+        print(shtab.complete(parser, shell))
+        parser.exit()
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Narrow enough for 80 columns, option names in a column of their own."""
 
@@ -100,7 +124,7 @@ def add_model_group(parser: Parser) -> "argparse._ArgumentGroup":
     """Which model runs, and where; the group, for what else decides how it runs."""
     group = parser.add_argument_group("model")
     add_model_name(group)
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
+    add_device(group)
     group.add_argument(
         "--device-map", choices=DEVICE_MAPS, metavar="WAY", help="or spread by Accelerate: auto, balanced"
     )
@@ -114,13 +138,18 @@ def add_prompt(parser: Parser) -> None:
 
 
 def add_model_name(group: "argparse._ArgumentGroup") -> None:
-    """Which model, for scripts that leave device and dtype alone."""
+    """Which model, for scripts that leave the dtype alone."""
     group.add_argument(
         "--model",
         default=os.environ.get(MODEL_VARIABLE) or None,
         metavar="NAME",
         help="Hub name, folder, .gguf, smollm2, mini (gpt2, else mini)",
     )
+
+
+def add_device(group: "argparse._ArgumentGroup") -> None:
+    """Where it runs."""
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (auto)")
 
 
 def add_output_options(parser: Parser) -> "argparse._ArgumentGroup":
@@ -150,6 +179,7 @@ def add_shell_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--quiet", action="store_true", help="no notices on stderr")
     group.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' warnings")
     group.add_argument("--version", action=_ShowVersion, help="show program's version number and exit")
+    group.add_argument("--print-completion", action=_PrintCompletion, choices=_SHELLS, help=argparse.SUPPRESS)
 
 
 def add_save_option(group: "argparse._ArgumentGroup", suffixes: Collection[str]) -> None:

@@ -1,6 +1,6 @@
 """How a script's process begins and ends: interrupted at once while nothing is there to lose, and gone when done.
 
-Every script imports this first: from then on Ctrl-C ends it with one line, also while the other imports run.
+Who is run, by its name or as an installed command, begins and leaves here; who is only imported does neither.
 """
 
 import os
@@ -12,7 +12,12 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 _WORTH_SPLITTING = 30_000_000  # parameters
-_PROGRAMS = ("multi", "attention_from", "fit_lens", "gpt2_f", "skip_model", "train_mini")  # how our scripts begin
+
+
+def begin() -> None:
+    """First of all in a process: from here on Ctrl-C ends it with one line, also while the other imports run."""
+    with suppress(ValueError):  # not the main thread, which alone may say so
+        signal.signal(signal.SIGINT, leave_at_once)
 
 
 def leave_at_once(*_: object) -> None:
@@ -75,8 +80,3 @@ def leave(code: int) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
-
-
-if os.path.basename(sys.argv[0] if sys.argv else "").startswith(_PROGRAMS):  # noqa: PTH119 - pathlib takes a while
-    with suppress(ValueError):
-        signal.signal(signal.SIGINT, leave_at_once)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import colorama
 
+from layer_decoding.cli.commands import as_called
 from layer_decoding.cli.input import read_prompt, stdin_is_given
 from layer_decoding.cli.options import Parser
 from layer_decoding.cli.process import (
@@ -233,7 +234,7 @@ def _explain(error: Exception, parser: Parser) -> int:
     if is_out_of_memory(error) and not isinstance(error, LayerDecodingError):
         error = OUT_OF_MEMORY
     if isinstance(error, LayerDecodingError):
-        _say(f"error: {with_options(error, parser)}")
+        _say(f"error: {as_called(with_options(error, parser))}")
         return error.exit_code
     if isinstance(error, OSError):
         _forget_stdout()

@@ -13,6 +13,7 @@ from layer_decoding.decoding.beam_watcher import SearchRecord, goes_on, nothing_
 from layer_decoding.decoding.scoring import texts_logprobs
 from layer_decoding.decoding.watching import OnStep
 from layer_decoding.errors import Interrupted, UsageError, is_out_of_memory
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, refusing
 from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.truncation import truncate
@@ -84,7 +85,7 @@ def beam_search(
     context = len(prompt) + max_new_tokens
     check_memory(model, num_beams, context)
     searcher = _Searcher(model, prompt, settings, trace=trace, on_step=on_step, lens=lens)
-    result = BeamSearch(count, tuple(prompt), settings, lens="plain" if lens is None else lens.name)
+    result = BeamSearch(count, tuple(prompt), settings, lens=PLAIN_LENS if lens is None else lens.name)
     try:
         result = searcher.main(model, result)
         if no_repeat_ngram_size:

@@ -16,7 +16,7 @@ from layer_decoding.decoding.contexts import prefill
 from layer_decoding.decoding.greedy import decode_layers
 from layer_decoding.decoding.steps import Steps
 from layer_decoding.errors import UsageError
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.cache import check_copyable, copied_up_to, new_cache, read_on
 from layer_decoding.lens.fitted.linear import FittedLens
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.cache_utils import DynamicCache
 
-PLAIN: Mapping[str, FittedLens | None] = {"plain": None}
+_ONLY_PLAIN: Mapping[str, FittedLens | None] = {PLAIN_LENS: None}
 CANDIDATES = 10
 _AT_ONCE = 4  # places of a text measured together: the head is read once for their rows
 
@@ -66,7 +66,7 @@ class Explorer:
         *,
         layers: Sequence[Layer] | None = None,
         candidates: int = CANDIDATES,
-        lenses: Mapping[str, FittedLens | None] = PLAIN,
+        lenses: Mapping[str, FittedLens | None] = _ONLY_PLAIN,
     ) -> None:
         check_copyable(model)
         self.model, self.prompt = model, list(prompt_ids)
@@ -83,7 +83,7 @@ class Explorer:
             self.root = _Node(stacked(hidden, self.decoded))
         self.caches: dict[tuple[int, ...], DynamicCache] = {(): cache}  # by what is written of the text that each holds
 
-    def steps(self, written: Sequence[int], lens: str = "plain") -> tuple[LayerDecoding, ...]:
+    def steps(self, written: Sequence[int], lens: str = PLAIN_LENS) -> tuple[LayerDecoding, ...]:
         """What every layer says in the place of each written token, and after the last: n + 1 decodings of one token.
 
         The last one's text is the token that the last layer would write. Tokens not known yet are read.

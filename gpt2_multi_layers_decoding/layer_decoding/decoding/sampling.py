@@ -15,6 +15,7 @@ from layer_decoding.decoding.distribution import Draws, draw, next_distribution
 from layer_decoding.decoding.sampling_batch import ROWS, Batch, Reading, batch_invariant_attention, check_memory
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import Interrupted, UsageError
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.generation import end_ids
@@ -97,7 +98,7 @@ def sample_settings(
         drawn.append(_draw_model(layer, sampler, settings, num_samples, seed, distributions, told))
     drawn.append(_draw_model(count, whole, settings, num_samples, seed, distributions, told))
     ids = tuple(whole.prompt)
-    name = "plain" if lens is None else lens.name
+    name = PLAIN_LENS if lens is None else lens.name
     return SamplingRun(count, ids, max_new_tokens, seed, drawn[-1], tuple(drawn) if cuts else (), name)
 
 

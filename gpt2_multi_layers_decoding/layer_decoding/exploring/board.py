@@ -27,7 +27,7 @@ from layer_decoding.exploring.tasks import (
     WriteOwn,
 )
 from layer_decoding.exploring.texts import Texts
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.results.greedy import LayerRow
 from layer_decoding.results.measures import MEASURES, Measure
 
@@ -46,7 +46,7 @@ class Board:
 
     texts: Texts
     prompt: str
-    lens: str = "plain"
+    lens: str = PLAIN_LENS
     row: int = -1
     step: int = 1
     view: int = 0

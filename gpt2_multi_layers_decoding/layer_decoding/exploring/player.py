@@ -28,6 +28,7 @@ from layer_decoding.exploring.texts import Branch, Texts
 from layer_decoding.files.documents import greedy_document
 from layer_decoding.files.saving import save
 from layer_decoding.files.writers import text_writers
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.results.greedy import LayerDecoding, joined, with_fewer_candidates
 from layer_decoding.terminal.pieces import Pieces
 
@@ -46,13 +47,17 @@ class Stopped(Exception):  # noqa: N818  it is no error
 
 @dataclass
 class Player:
-    """A loaded model, and what explores the prompt on it. `options` are those of the command line that chose it."""
+    """A loaded model, and what explores the prompt on it.
+
+    `options` are those of the command line that chose it; `as_called` says how a script is started here.
+    """
 
     loaded: "LoadedModel"
     begin: Begun
     prompt: str
     tokens_of_line: int
     options: tuple[str, ...] = ()
+    as_called: Callable[[str], str] = str
 
     def __post_init__(self) -> None:
         self.pieces = Pieces(self.loaded.tokenizer)
@@ -83,7 +88,7 @@ class Player:
 
     def command(self, board: Board) -> str:
         """The command that prints the text and the view of a board."""
-        return command_of(board, self.prompt, self.options, self.explorer.ends)
+        return command_of(board, self.prompt, self.options, self.explorer.ends, self.as_called)
 
     # ------------------------------------------------------------ what can be asked for, by the names of the tasks
 
@@ -173,7 +178,7 @@ class Player:
     def _begin(self, task: Begin, _: Board, report: Report, __: object) -> None:
         self.read, self.explorer = self.begin(task.prompt)
         self.prompt = task.prompt
-        report(Reply(Texts((Branch(self.explorer.steps(())),)), 1, lens="plain", prompt=self.read))
+        report(Reply(Texts((Branch(self.explorer.steps(())),)), 1, lens=PLAIN_LENS, prompt=self.read))
 
     def _save(self, task: Save, board: Board, report: Report, _: object) -> None:
         branch = board.texts.branch

@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.layers import Layer, in_files
+from layer_decoding.layers import PLAIN_LENS, Layer, in_files
 from layer_decoding.results.beam import BeamSearch, Hypothesis, ScoredText, TraceStep
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES, averaged
@@ -64,7 +64,7 @@ def document_head(
     prompt: str | None = None,
     prompt_ids: tuple[int, ...] = (),
     max_new_tokens: int | None = None,
-    lens: str = "plain",
+    lens: str = PLAIN_LENS,
 ) -> dict[str, Any]:
     """What every document begins with: where the numbers come from. Without a prompt nothing was written.
 
@@ -87,7 +87,7 @@ def document_head(
         "device": loaded.device,
         "dtype": loaded.dtype,
         "layer_count": layer_count,
-        **({} if lens == "plain" else {"layer_lens": lens}),
+        **({} if lens == PLAIN_LENS else {"layer_lens": lens}),
         "prompt": None if prompt is None else {"text": prompt, "ids": prompt_ids},
         "max_new_tokens": max_new_tokens,
     }

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
 from layer_decoding.files.shading import SHADES, ShadedTable, shaded_tables
-from layer_decoding.layers import in_files
+from layer_decoding.layers import PLAIN_LENS, in_files
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
@@ -97,7 +97,7 @@ def _facts(decoding: LayerDecoding, head: dict[str, Any]) -> dict[str, str]:
     facts = {
         "model": head["model"],
         "layers": decoding.layer_count,
-        **({} if decoding.lens == "plain" else {"lens": decoding.lens}),
+        **({} if decoding.lens == PLAIN_LENS else {"lens": decoding.lens}),
         "context": decoding.context,
         "tokens": f"{len(decoding.prompt_ids)} + {len(decoding.final_row.ids)}",
         "device": f"{head['device']}, {head['dtype']}",

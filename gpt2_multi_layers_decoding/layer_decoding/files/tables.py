@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from layer_decoding.files.documents import summary_numbers
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import MEASURES
 from layer_decoding.results.text import TextMeasures
@@ -22,7 +23,7 @@ def text_table(*compared: TextMeasures) -> str:
 
     A last column names the lens, unless all was read with the plain one.
     """
-    named = any(measures.lens != "plain" for measures in compared)
+    named = any(measures.lens != PLAIN_LENS for measures in compared)
     rows = [
         {**summary_numbers(summary), **({"lens": measures.lens} if named else {})}
         for measures in compared
@@ -41,7 +42,7 @@ _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # a spreadsheet may
 
 def to_csv(decoding: LayerDecoding, pieces: Pieces) -> str:
     """The table with its heading, lines ended by CR LF; a last column names the lens, unless it is the plain one."""
-    lens = [] if decoding.lens == "plain" else [decoding.lens]
+    lens = [] if decoding.lens == PLAIN_LENS else [decoding.lens]
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([*COLUMNS, *(["lens"] if lens else [])])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import LayerDecodingError
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.lens.blocks import Blocks, block_outputs, find_blocks
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
@@ -58,7 +58,7 @@ class Lens:
     @property
     def name(self) -> str:
         """What the lens is called where its numbers stand."""
-        return "plain" if self.fitted is None else self.fitted.name
+        return PLAIN_LENS if self.fitted is None else self.fitted.name
 
     @property
     def model(self) -> "PreTrainedModel":

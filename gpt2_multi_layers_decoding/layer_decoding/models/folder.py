@@ -17,7 +17,7 @@ from layer_decoding.models.configuration import (
     read_json,
 )
 from layer_decoding.models.tokenizer import TOKENIZER_FILE, build_tokenizer, read_tokenizer
-from layer_decoding.models.weights import Weights, build, read_headers
+from layer_decoding.models.weights import Blueprint, Weights, build, read_headers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -64,15 +64,9 @@ class Folder:
         """The tokenizer, checked against the vocabulary of `config`."""
         return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
-    def read_model(
-        self,
-        weights: Weights,
-        config: "PreTrainedConfig",
-        dtype: str,
-        device_map: str | dict[str, str | int] | None,
-    ) -> "PreTrainedModel":
-        """The model of `config` with every weight from its files, in `dtype`, placed by a device map if any."""
-        return build(self.path, weights, config, dtype, device_map, use_safetensors=True)
+    def read_model(self, blueprint: Blueprint) -> "PreTrainedModel":
+        """The model with every weight from its files."""
+        return build(self.path, blueprint, use_safetensors=True)
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from layer_decoding.models.devices import (
     pick_dtype,
 )
 from layer_decoding.models.locating import Source, locate
-from layer_decoding.models.weights import Weights
+from layer_decoding.models.weights import Blueprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -95,7 +95,9 @@ def load_model(
     dtype, dtype_reason = pick_dtype(dtype, device, config.model_type, weights.dtype)
     place = f"on {device} ({device_reason})" if device_map is None else "where Accelerate puts it"
     say(f"Running {source.name} {place} in {dtype} ({dtype_reason}).")
-    model = _read_model(source, weights, config, device_map or device, dtype)
+    way = device_map or device
+    whole = way if isinstance(way, str) and is_device(way) else None  # on one device, for which nothing is mapped
+    model = _read_model(source, Blueprint(config, weights, dtype, None if whole else way), whole)
     if device_map is not None:
         device = devices_of_map(model)
         say(f"Accelerate has put it on {device}.")
@@ -117,13 +119,10 @@ def quiet_libraries() -> None:
             getattr(sys.modules[module], switch)()
 
 
-def _read_model(
-    source: Source, weights: Weights, config: "PreTrainedConfig", place: str | dict[str, str | int], dtype: str
-) -> "PreTrainedModel":
-    """The model of `source` in `dtype`, on a device or by a device map, without gradients."""
-    device = place if isinstance(place, str) and is_device(place) else None
+def _read_model(source: Source, blueprint: Blueprint, device: str | None) -> "PreTrainedModel":
+    """The model of `source`, without gradients, on a device, or where its blueprint puts it."""
     try:
-        model: Any = source.read_model(weights, config, dtype, None if device else place)
+        model: Any = source.read_model(blueprint)
         ready: PreTrainedModel = (model.to(device) if device else model).requires_grad_(False)
         return ready
     except LayerDecodingError:
@@ -131,8 +130,8 @@ def _read_model(
     except Exception as error:
         if is_out_of_memory(error):
             where = device or "the devices there are"
-            raise memory_error(source.name, weights.parameter_count, where, dtype) from error
-        raise LayerDecodingError(f"The model in {source.path} {_why_not(error, config)}.") from error
+            raise memory_error(source.name, blueprint.weights.parameter_count, where, blueprint.dtype) from error
+        raise LayerDecodingError(f"The model in {source.path} {_why_not(error, blueprint.config)}.") from error
 
 
 def _why_not(error: Exception, config: "PreTrainedConfig") -> str:

@@ -46,6 +46,16 @@ class Weights:
         return sum(prod(tensor.shape) for tensor in self.tensors.values())
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """What a model is built of: its configuration and weights; in which dtype; placed by a device map, if any."""
+
+    config: "PreTrainedConfig"
+    weights: Weights
+    dtype: str
+    device_map: str | dict[str, str | int] | None = None
+
+
 def read_headers(files: list[Path]) -> Weights:
     """What safetensors files hold, with every file's header and length checked; no tensor is read."""
     tensors = {name: tensor for file in files for name, tensor in _read_header(file).items()}
@@ -69,28 +79,22 @@ def _read_header(file: Path) -> dict[str, Tensor]:
         raise LayerDecodingError(f"{file} ({size}) is damaged or cut short ({brief(error)}); copy it again.") from error
 
 
-def build(
-    place: Path,
-    weights: Weights,
-    config: "PreTrainedConfig",
-    dtype: str,
-    device_map: str | dict[str, str | int] | None,
-    **options: Any,
-) -> "PreTrainedModel":
-    """The model of `config` in evaluation mode with the weights in `place`; refused where they are not those of it.
+def build(place: Path, blueprint: Blueprint, **options: Any) -> "PreTrainedModel":
+    """The model in evaluation mode with the weights in `place`; refused where they are not those of its configuration.
 
     transformers' own loading, asked for its report of what did not fit instead of its exception for some of it.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    weights, config = blueprint.weights, blueprint.config
     _check_sizes(weights, config, place)
-    if device_map is not None:
-        options["device_map"] = device_map
+    if blueprint.device_map is not None:
+        options["device_map"] = blueprint.device_map
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         place if place.is_dir() else place.parent,
         config=config,
-        dtype=getattr(torch, dtype),
+        dtype=getattr(torch, blueprint.dtype),
         local_files_only=True,
         trust_remote_code=False,
         ignore_mismatched_sizes=True,

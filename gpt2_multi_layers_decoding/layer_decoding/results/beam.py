@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from layer_decoding.errors import UsageError
+from layer_decoding.layers import PLAIN_LENS
 
 State = Literal["live", "finished", "dropped"]
 _LARGEST, _SMALLEST = 1e30, 1e-5  # of length ** length_penalty: beyond them the library's float32 scores fail to rank
@@ -140,4 +141,4 @@ class BeamSearch:
     layers: tuple[LayerSearch, ...] = ()
     trace: tuple[TraceStep, ...] | None = None
     interrupted: bool = False
-    lens: str = "plain"  # what the layers were read with
+    lens: str = PLAIN_LENS  # what the layers were read with

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 
 Context = Literal["shared", "own"]
 
@@ -58,7 +58,7 @@ class LayerDecoding:
     settles_at: tuple[Layer, ...] | None  # [T]: layer from which on the choice stays; None in own context
     tracked_ids: tuple[int, ...] = ()
     text_ids: tuple[int, ...] = ()  # [T]; the last layer's own tokens where no text is given
-    lens: str = "plain"  # what the rows were read with
+    lens: str = PLAIN_LENS  # what the rows were read with
 
     def __post_init__(self) -> None:
         if not self.text_ids:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.results.settings import Setting
 
 NUCLEUS_SHARE = 0.9
@@ -127,7 +128,7 @@ class SamplingRun:
     seed: int
     model: ModelSamples
     layers: tuple[ModelSamples, ...] = ()
-    lens: str = "plain"  # what the layers were read with
+    lens: str = PLAIN_LENS  # what the layers were read with
 
 
 class SamplingListener:

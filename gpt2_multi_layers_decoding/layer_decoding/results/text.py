@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.results.greedy import LayerDecoding
 
 
@@ -87,4 +87,4 @@ class TextMeasures:
     read_count: int
     window: int  # tokens in each window; the last may be shorter
     layers: tuple[LayerSummary, ...]  # ascending, the last layer's last
-    lens: str = "plain"  # what the layers were read with
+    lens: str = PLAIN_LENS  # what the layers were read with

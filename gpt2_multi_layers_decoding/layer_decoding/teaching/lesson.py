@@ -7,8 +7,8 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from layer_decoding.cli.options import Parser, add_model_name, add_prompt, add_screen_options
-from layer_decoding.cli.running import load
+from layer_decoding.cli.options import Parser, add_device, add_model_name, add_prompt, add_screen_options
+from layer_decoding.cli.running import load, notice
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.theme import Terminal
@@ -21,13 +21,20 @@ IN_FLOAT64 = "The proof, in float64 by hand as in the model, so that no rounding
 
 
 def lesson_parser(purpose: str, examples: str) -> Parser:
-    """The command line of a lesson that follows a model on a prompt: by hand and in the model, on the CPU."""
+    """The command line of a lesson that follows a model on a prompt: by hand and in the model."""
     parser = Parser(purpose, examples)
     add_prompt(parser)
-    add_model_name(parser.add_argument_group("model"))
+    add_lesson_model(parser)
     add_screen_options(parser.add_argument_group("output"))
-    parser.set_defaults(device="cpu", device_map=None, dtype="float32")
     return parser
+
+
+def add_lesson_model(parser: Parser) -> None:
+    """Which model a lesson follows, and where; how many bits its numbers have is the lesson's own affair."""
+    group = parser.add_argument_group("model")
+    add_model_name(group)
+    add_device(group)
+    parser.set_defaults(device_map=None, dtype="auto")
 
 
 class HasShape(Protocol):
@@ -73,15 +80,19 @@ def load_gpt2(args: Namespace, prompt: str) -> "tuple[LoadedModel, list[int]]":
     from layer_decoding.models.prompts import encode_prompt
     from layer_decoding.models.sizes import check_lengths
 
-    kind = loaded.model.config.model_type
+    model: Any = loaded.model
+    kind = model.config.model_type
     if kind != "gpt2":
         raise LayerDecodingError(
             f"{loaded.name} is a model of type {kind}, and this script follows GPT-2 weight by weight; "
             "give a GPT-2 model, such as --model mini."
         )
     prompt_ids = encode_prompt(loaded.tokenizer, prompt)
-    check_lengths(loaded.model, prompt_ids, 1)
-    loaded.model.double()
+    check_lengths(model, prompt_ids, 1)
+    if loaded.device == "mps":
+        notice(args, "Apple's GPU has no float64, so the lesson runs on the CPU.")
+        model.to("cpu")
+    model.double()
     return loaded, prompt_ids
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from wcwidth import width
 
-from layer_decoding.layers import HalfStep, Layer
+from layer_decoding.layers import PLAIN_LENS, HalfStep, Layer
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
@@ -170,7 +170,7 @@ def settling(settles_at: Sequence[Layer], glyphs: Glyphs) -> str:
 
 def lens_notes(lens: str, last: Layer) -> list[list[Span]]:
     """What a fitted lens claims, in the legend of its rows; of the plain lens nothing need be said."""
-    if lens == "plain":
+    if lens == PLAIN_LENS:
         return []
     return [
         [
@@ -184,7 +184,7 @@ def lens_notes(lens: str, last: Layer) -> list[list[Span]]:
 
 def cut_lens_notes(lens: str, last: int) -> list[list[Span]]:
     """The same where a model is cut off after a block and goes on through the map."""
-    if lens == "plain":
+    if lens == PLAIN_LENS:
         return []
     return [
         [

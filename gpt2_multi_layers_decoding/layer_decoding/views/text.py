@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from wcwidth import width
 
-from layer_decoding.layers import Layer
+from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.results.measures import averaged
 from layer_decoding.results.text import LayerSummary, Passage, TextMeasures
 from layer_decoding.terminal.columns import Column, panels, prose, table
@@ -32,7 +32,7 @@ def render_passage(
         lines += prose([Span(f"{span} of {token_count:,}", "note")], terminal)
         lines += [*table([labels, *panel], terminal), ""]
         first += len(panel)
-    lens = passage.stretches[0][1].lens if passage.stretches else "plain"
+    lens = passage.stretches[0][1].lens if passage.stretches else PLAIN_LENS
     for spans in [*lens_notes(lens, layers[-1]), *_passage_notes(passage, layers[-1])]:
         lines += prose(spans, terminal)
     return [*lines, ""]

@@ -5,6 +5,7 @@ The header of a file says what it was fitted on, and to which model; matrices ar
 
 import json
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import LayerDecodingError
+from layer_decoding.layers import LINEAR_LENS, PLAIN_LENS
 from layer_decoding.lens.blocks import Blocks, find_blocks
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
 from layer_decoding.lens.fitted.tuned_folder import CONFIG_FILE, read_tuned_folder
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 SUFFIX = ".safetensors"
 BESIDE_MODEL = f"lens{SUFFIX}"
 FORMAT = "layer-decoding/lens/1"
-PLAIN, LINEAR = "plain", "linear"  # what --lens takes besides a file's name
 
 
 def named_lens(name: str, loaded: "LoadedModel") -> FittedLens | None:
@@ -33,16 +34,16 @@ def named_lens(name: str, loaded: "LoadedModel") -> FittedLens | None:
     Raises:
         LayerDecodingError: there is none; or it cannot be read, or belongs to another model.
     """
-    if name == PLAIN:
+    if name == PLAIN_LENS:
         return None
-    if name != LINEAR:
+    if name != LINEAR_LENS:
         return read_lens(Path(name).expanduser(), loaded.model)
     places = [*_beside(loaded.path), cached_place(loaded.model)]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise LayerDecodingError(
             f"No lens is fitted to {loaded.name} yet: there is neither {places[0]} nor one in the cache; fit one with"
-            f" python fit_lens_demo.py TEXT --model {loaded.name}, or use the plain lens.",
+            f" python fit_lens_demo.py TEXT --model {shlex.quote(loaded.name)}, or use the plain lens.",
         )
     return read_lens(found, loaded.model)
 

@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import linear
 
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.layers import Layer
+from layer_decoding.layers import LINEAR_LENS, Layer
 from layer_decoding.lens.blocks import Blocks
 
 
@@ -36,7 +36,7 @@ class FittedLens:
     scales: torch.Tensor
     layer_count: int
     fingerprint: str
-    name: str = "linear"
+    name: str = LINEAR_LENS
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

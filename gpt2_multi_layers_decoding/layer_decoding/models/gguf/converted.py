@@ -22,10 +22,10 @@ from layer_decoding.models.gguf.file import GgufFile
 from layer_decoding.models.gguf.tensors import scale_frequencies
 from layer_decoding.models.sizes import free_host_bytes
 from layer_decoding.models.tokenizer import build_tokenizer
-from layer_decoding.models.weights import Weights
+from layer_decoding.models.weights import Blueprint, Weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 RECORD = "copy.json"
 _VERSION = 1  # of what is written here; a copy of another one is made again
@@ -44,15 +44,9 @@ class ConvertedFile(Folder):
         """The weights of the copy, with the dtype that those of the file have."""
         return replace(super().read_weights(), dtype=self.dtype)
 
-    def read_model(
-        self,
-        weights: Weights,
-        config: "PreTrainedConfig",
-        dtype: str,
-        device_map: str | dict[str, str | int] | None,
-    ) -> "PreTrainedModel":
+    def read_model(self, blueprint: Blueprint) -> "PreTrainedModel":
         """The model of the copy; factors of its positions, which are no weights in safetensors, come from the file."""
-        model = super().read_model(weights, config, dtype, device_map)
+        model = super().read_model(blueprint)
         if self.is_unscaled:
             scale_frequencies(model, self.file)
         return model
@@ -160,7 +154,7 @@ def _write(source: GgufFile, weights: Weights, folder: Path) -> None:
     """The copy of a GGUF file, with its record, in a new folder."""
     config = source.read_config()
     tokenizer = source.read_tokenizer(config)
-    model, is_unscaled = source.build(weights, config, "float32", None)
+    model, is_unscaled = source.build(Blueprint(config, weights, "float32"))
     _make_plain(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

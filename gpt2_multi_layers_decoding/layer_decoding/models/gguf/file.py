@@ -11,7 +11,7 @@ from layer_decoding.models.gguf.tensors import FREQUENCIES, converting, scale_fr
 from layer_decoding.models.gguf.tokenizer import build_tokenizer
 from layer_decoding.models.sizes import text_config
 from layer_decoding.models.tokenizer import read_tokenizer
-from layer_decoding.models.weights import Tensor, Weights, build, refuse_left_over
+from layer_decoding.models.weights import Blueprint, Tensor, Weights, build, refuse_left_over
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -68,31 +68,19 @@ class GgufFile:
         """The tokenizer by the file's metadata, checked against the vocabulary of `config`."""
         return read_tokenizer(lambda: build_tokenizer(self.path), self.path, config)
 
-    def read_model(
-        self,
-        weights: Weights,
-        config: "PreTrainedConfig",
-        dtype: str,
-        device_map: str | dict[str, str | int] | None,
-    ) -> "PreTrainedModel":
-        """The model of `config` with every weight from the file, in `dtype`, placed by a device map if any."""
-        model, is_unscaled = self.build(weights, config, dtype, device_map)
+    def read_model(self, blueprint: Blueprint) -> "PreTrainedModel":
+        """The model with every weight from the file."""
+        model, is_unscaled = self.build(blueprint)
         if is_unscaled:
             scale_frequencies(model, self.path)
         return model
 
-    def build(
-        self,
-        weights: Weights,
-        config: "PreTrainedConfig",
-        dtype: str,
-        device_map: str | dict[str, str | int] | None,
-    ) -> "tuple[PreTrainedModel, bool]":
+    def build(self, blueprint: Blueprint) -> "tuple[PreTrainedModel, bool]":
         """What `read_model` returns, and whether factors for its rotary positions are in the file, still to apply."""
         dropped: list[str] = []
         with converting(dropped):
-            model = build(self.path, weights, config, dtype, device_map, **self._options)
-        refuse_left_over([name for name in dropped if name != FREQUENCIES], weights, self.path)
+            model = build(self.path, blueprint, **self._options)
+        refuse_left_over([name for name in dropped if name != FREQUENCIES], blueprint.weights, self.path)
         return model, FREQUENCIES in dropped
 
     @property
