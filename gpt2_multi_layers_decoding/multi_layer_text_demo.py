@@ -15,7 +15,6 @@ one and with the text, its mean entropy, KL divergence and surprise, its perplex
 from layer_decoding.cli.process import leave  # isort: skip - first, since Ctrl-C is taken from here on
 
 import argparse
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -33,7 +32,7 @@ from layer_decoding.cli.options import (
     whole_number,
 )
 from layer_decoding.cli.progress import OnStep
-from layer_decoding.cli.running import deliver, load, progress_of, run, watched
+from layer_decoding.cli.running import deliver, drawn, load, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import text_document, why_document
@@ -46,7 +45,7 @@ from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.text import Passage, TextMeasures
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten_left
-from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.text import render_comparison, render_passage, render_summaries
 from layer_decoding.views.view import Again, View, render_under
 
@@ -137,8 +136,7 @@ def show(args: Namespace) -> None:
         more, stop = watched(args, progress_of(args, len(ids)), partial(measured, other), in_seconds)
         compared += [] if more is None else [more]
 
-    def lines() -> list[str]:
-        terminal = terminal_of(sys.stdout, args.color, args.width)
+    def lines(terminal: Terminal) -> list[str]:
         if args.view is None:
             shown = render_passage(
                 passage, select_layers(layers, layer_count(loaded.model)), len(ids), pieces, terminal
@@ -165,6 +163,7 @@ def show(args: Namespace) -> None:
 
     before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""
     writers = text_writers(lambda: only_part(passage), before, document, pieces)
+    writers = {**writers, ".svg": lambda: drawn(args, lines)}
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)
