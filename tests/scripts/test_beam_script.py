@@ -128,7 +128,7 @@ def test_what_was_not_asked_for_is_not_in_the_document(capsys):
         (["--layers", "six"], "not a list of layers"),
         (
             ["--save", "search.txt"],
-            "Cannot tell from its name what to write to 'search.txt'; end it in .html or .csv or .json; see --help.",
+            "Cannot tell from its name what to write to 'search.txt'; end it in .html or .svg or .csv or .json; see",
         ),
         ([""], "The prompt is empty"),
         (["--beams", "3"], "nrecognized arguments: --beams"),

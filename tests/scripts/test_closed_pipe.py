@@ -29,7 +29,7 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-@pytest.mark.parametrize("suffix", [".json", ".html", ".csv"])
+@pytest.mark.parametrize("suffix", [".json", ".html", ".svg", ".csv"])
 @pytest.mark.parametrize("script, options", SCRIPTS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_closed_pipe_costs_no_file(script, options, suffix, tmp_path):
     target = tmp_path / f"saved{suffix}"

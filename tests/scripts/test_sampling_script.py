@@ -15,6 +15,7 @@ from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.decoding.sampling import Sampler
 from layer_decoding.files import figure as plots
 from layer_decoding.models import loading
+from pictures import lines_drawn
 
 SMALL = ["--model", "mini", "--max-new-tokens", "4"]
 
@@ -143,6 +144,15 @@ def test_notices_go_to_stderr(run):
 def test_json_and_the_saved_file_are_the_same_document(run, tmp_path):
     target = tmp_path / "samples.json"
     assert run("--json", "--quiet", "--save", target)[1] == target.read_text()
+
+
+def test_a_saved_picture_shows_what_is_printed(run, tmp_path):
+    """All blocks and the view of a sample, with --json too, where nothing of it is printed."""
+    options = ("--temperature", "0,1", "--distribution", "--view", "rows", "--width", 70, "--color", "never", "--quiet")
+    for more in ([], ["--json"]):
+        run(*options, *more, "--save", tmp_path / "a.svg")
+        drawn = lines_drawn((tmp_path / "a.svg").read_bytes())
+        assert drawn == [line.rstrip(" ") for line in run(*options)[1].splitlines()]
 
 
 @pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib (the plot extra) is missing")

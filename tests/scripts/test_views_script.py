@@ -11,6 +11,7 @@ from layer_decoding.cli.progress import ProgressLine
 from layer_decoding.decoding import greedy
 from layer_decoding.models import loading
 from layer_decoding.terminal.pieces import Pieces
+from pictures import frames_in, lines_drawn
 from refusals import assert_refused
 
 SHORT = ("--max-new-tokens", "4", "--quiet")
@@ -142,7 +143,7 @@ UNSEEN = "the last layer does not read the other layers' texts"
         (["--view", "track", "--step", 5, "--max-new-tokens", 4], ["5", "4"]),
         (["--view", "track", "--track", ""], ["empty"]),
         (["--view", "table", "--width", 5], ["5", "at least 20"]),
-        (["--save", "rows.pdf"], ["rows.pdf", ".html", ".csv", ".json"]),
+        (["--save", "rows.pdf"], ["rows.pdf", ".html", ".svg", ".csv", ".json"]),
         (["--save", "rows"], ["'rows'"]),
     ],
 )
@@ -192,6 +193,55 @@ def test_every_file_is_of_one_decoding(run, decodings, tmp_path):
     page = files["html"].read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
     assert all(row["text"].split()[0] in page for row in document["rows"])
+
+
+@pytest.mark.parametrize("context", ["shared", "own"])
+def test_a_picture_of_the_rows_moves_as_the_live_view_did(run, monkeypatch, tmp_path, context):
+    """Frame for frame what was drawn on the screen, then the answer."""
+    drawn, render_growing, file = [], demo.render_growing, tmp_path / "rows.svg"
+
+    def recorded(*arguments):
+        drawn.append(render_growing(*arguments))
+        return drawn[-1]
+
+    monkeypatch.setattr(demo, "render_growing", recorded)
+    monkeypatch.setattr(demo, "redraws", lambda _: True)
+    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("LINES", "99")
+    options = ("--max-new-tokens", 6, "--layers", "1,9", "--context", context, "--width", 70)
+    assert run(*options, "--save", file)[0] == 0
+    svg = file.read_bytes()
+    assert [lines_drawn(svg, number) for number in range(frames_in(svg) - 1)] == [bare(lines) for lines in drawn]
+    assert len(drawn) == 6
+    assert lines_drawn(svg) == bare(run(*options, "--quiet")[1].splitlines())
+    run(*options, "--quiet", "--save", file)
+    assert frames_in(file.read_bytes()) == 7  # whether or not anybody looked on
+    run(*options, "--quiet", "--no-live", "--save", file)
+    assert frames_in(file.read_bytes()) == 1
+
+
+def bare(lines):
+    """Lines as a picture without marks has them."""
+    return [line.translate({ord(mark): "" for mark in "[]"}).rstrip(" ") for line in lines]
+
+
+def test_a_picture_is_named_after_its_command(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["/somewhere/multi_layer_decoding_demo.py"])
+    files = [tmp_path / name for name in ("a.svg", "b.svg")]
+    assert run(*SHORT, "a 'b'", "--view", "table", f"--save={files[0]}", "--save", files[1])[0] == 0
+    said = "python multi_layer_decoding_demo.py --max-new-tokens 4 --quiet &#x27;a &#x27;&quot;&#x27;"
+    assert f"<title>{said}" in files[0].read_text(encoding="utf-8")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert frames_in(files[0].read_bytes()) == 1
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(run, monkeypatch, tmp_path):
+    file = tmp_path / "a.svg"
+    file.write_text("old")
+    monkeypatch.setattr("layer_decoding.files.picture.runs_of", lambda _: 1 / 0)
+    assert run(*SHORT, "--save", file)[0] == 1
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_own_context_in_files(run, tmp_path):

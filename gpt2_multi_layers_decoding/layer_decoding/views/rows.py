@@ -6,11 +6,12 @@ aligned with the last by their longest common subsequence and the place where a 
 
 from collections import Counter
 from collections.abc import Sequence
+from math import ceil
 
 from wcwidth import width
 
 from layer_decoding.layers import PLAIN_LENS, HalfStep, Layer
-from layer_decoding.results.greedy import LayerDecoding, LayerRow
+from layer_decoding.results.greedy import LayerDecoding, LayerRow, partial_decoding
 from layer_decoding.terminal.alignment import common_positions, common_prefix
 from layer_decoding.terminal.columns import labelled, prompt_lines, prose
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
@@ -74,6 +75,24 @@ def render_growing(decoding: LayerDecoding, prompt: str, pieces: Pieces, termina
         label = Span(pad(f"Layer {row.layer}:", cells), "heading")
         lines.append(paint(merge([label, *ending]), terminal.theme))
     return lines
+
+
+def render_stages(
+    decoding: LayerDecoding, prompt: str, pieces: Pieces, terminal: Terminal, most: int
+) -> list[list[str]]:
+    """What `render_growing` showed of a decoding token after token, on a screen high enough for all of its rows.
+
+    Where there are more tokens than `most`, as few of the stages as needed are left out between any two, and the last
+    is there.
+    """
+    steps = max(len(row.ids) for row in decoding.rows)
+    stages = []
+    for step in reversed(range(steps, 0, -ceil(steps / most))):
+        rows = {row.layer: list(row.ids[:step]) for row in decoding.rows}
+        ids = list(decoding.prompt_ids)
+        stage = partial_decoding(decoding.context, decoding.layer_count, ids, decoding.max_new_tokens, rows)
+        stages.append(render_rows(stage, prompt, pieces, terminal))
+    return stages
 
 
 def text_spans(decoding: LayerDecoding, pieces: Pieces, terminal: Terminal) -> list[Span]:
