@@ -37,6 +37,7 @@ from layer_decoding.models.sizes import layer_count, select_cuts
 from layer_decoding.results.beam import BeamSearch, BeamSettings
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import terminal_of
 from layer_decoding.views.beam import render_search
@@ -86,7 +87,7 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.text import read_layers, track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
@@ -136,7 +137,10 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return beam_document(search, prompt, loaded, pieces, best() if args.view else None)
 
-    deliver(args, lines, text_writers(best, prompt, document, pieces), stop)
+    def whys() -> Sequence[Why]:
+        return explain_text(loaded.model, best(), args.step or 1, against, args.heads)
+
+    deliver(args, lines, text_writers(best, prompt, document, pieces, whys), stop)
 
 
 def settings_of(args: Namespace) -> BeamSettings:

@@ -86,7 +86,7 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.text import track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
@@ -132,7 +132,8 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return greedy_document(decoding, prompt, loaded, pieces)
 
-    deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces), stop)
+    whys = partial(explain_text, loaded.model, decoding, args.step or 1, against, args.heads)
+    deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces, whys), stop)
 
 
 def choose_progress(args: Namespace, frame: Draw) -> Progress:

@@ -27,6 +27,7 @@ from pages import (
     data_of,
     hostile_page,
     made_up,
+    made_up_whys,
     parsed,
     pieces_of,
     shown_alone,
@@ -144,6 +145,32 @@ def test_without_measures_there_is_no_switch():
     assert data_of(root)["measures"] == {}
 
 
+def test_the_bars_are_the_parts_of_each_step():
+    decoding = made_up(3, 4, 2, len(HOSTILE))
+    whys = made_up_whys(decoding)
+    root = parsed(render_page(decoding, "p", HEAD, pieces_of(HOSTILE), whys))
+    data = data_of(root)
+    assert data["why"]["parts"] == [part.name for part in whys[0].parts]
+    for why, step in zip(whys, data["why"]["steps"], strict=True):
+        assert [data["names"][step[key]] for key in ("token", "against")] == [
+            shown_alone(HOSTILE[token]) for token in (why.token, why.against)
+        ]
+        logits = [part.logit for part in why.parts]
+        assert [float(text) for text in step["logits"]] == pytest.approx(logits, abs=5.1e-4)
+        most = max(map(abs, logits))
+        assert step["bars"] == [round(100 * logit / most) for logit in logits]
+        assert abs(logits[step["largest"][0]]) == most
+        assert float(step["difference"]) == pytest.approx(why.difference, abs=5.1e-4)
+        assert f"add up to {step['difference']}" in step["sum"]
+    assert "held as it is at this position" in text_of(by_id(root, "why"))
+
+
+def test_where_nothing_is_explained_there_are_no_bars():
+    root = parsed(hostile_page()[1])
+    assert [element for element in root.iter() if element.get("id") == "why"] == []
+    assert data_of(root)["why"]["steps"] == []
+
+
 # ---------------------------------------------------------------- text
 
 
@@ -228,7 +255,8 @@ def test_a_long_page_is_small(alphabet):
     """12 layers, 64 tokens, 5 candidates, no two of them the same token."""
     decoding, dice = made_up(12, 64, 5), random.Random(0)
     texts = [" " + "".join(dice.choices(alphabet, k=7 if alphabet.isascii() else 2)) for _ in range(12 * 64 * 5)]
-    assert len(render_page(decoding, "p", HEAD, pieces_of(texts)).encode()) < 300_000
+    whys = made_up_whys(decoding)
+    assert len(render_page(decoding, "p", HEAD, pieces_of(texts), whys).encode()) < 300_000
 
 
 def test_making_a_page_imports_no_torch():

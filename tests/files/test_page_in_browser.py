@@ -9,7 +9,7 @@ from layer_decoding.files.page import render_page
 from layer_decoding.files.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
-from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, parsed, pieces_of, shown_alone
+from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, made_up_whys, parsed, pieces_of, shown_alone
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on the PATH")
 SELECTED = "document.activeElement"
@@ -167,6 +167,28 @@ def test_another_measure(real_page, visit):
 
 
 @needs_browser
+def test_bars_of_the_column_pointed_at(visit):
+    decoding = made_up(3, 4, 2, len(HOSTILE))
+    whys = made_up_whys(decoding)
+    browser = visit(render_page(decoding, "p", HEAD, pieces_of(HOSTILE), whys), height=1400)
+    for step in (3, 2):
+        browser.point(cell(2, step))
+        why, most = whys[step - 1], max(abs(part.logit) for part in whys[step - 1].parts)
+        said = browser.ask("document.getElementById('why-step').textContent")
+        assert said.startswith(f"Step {step}: the logit of {shown_alone(HOSTILE[why.token])} less that of ")
+        assert said.endswith(f"{shown_alone(HOSTILE[why.against])}, part by part: {why.difference:+.3f}.")
+        lines = browser.ask("[...document.querySelectorAll('#parts div')].map((line) => line.textContent)")
+        assert lines == [f"{part.name}{round(part.logit, 3) + 0.0:+.3f}" for part in why.parts]
+        reach = """[...document.querySelectorAll('#parts .track')].map((track) => {
+            const [all, bar] = [track, track.firstChild].map((each) => each.getBoundingClientRect());
+            const middle = all.left + all.width / 2;
+            return (bar.left < middle - 0.5 ? bar.left - middle : bar.right - middle) / all.width;
+        })"""
+        shares = [part.logit / most / 2 for part in why.parts]
+        assert browser.ask(reach) == pytest.approx(shares, abs=0.02)
+
+
+@needs_browser
 def test_hostile_tokens_are_shown_as_text(visit):
     decoding, page = hostile_page()
     browser = visit(page, height=1200)
@@ -221,7 +243,8 @@ def test_text_can_be_read_on_every_shade(visit, scheme):
     last = LayerRow(
         2, (0, 1) * 9, False, *(row.logprob_nats, row.entropy_bits, row.kl_to_final_bits, row.final_token_rank)
     )
-    page = render_page(LayerDecoding("shared", 2, (0,), 18, (row, last), (1,) * 18), "p", HEAD, pieces_of(["a", "b"]))
+    decoding = LayerDecoding("shared", 2, (0,), 18, (row, last), (1,) * 18)
+    page = render_page(decoding, "p", HEAD, pieces_of(["a", "b"]), made_up_whys(decoding))
     assert {f"s{level}" for level in range(SHADES)} <= {c.get("class").split()[0] for c in cells_of(parsed(page))[0]}
     contrasts = visit(page, scheme=scheme).ask(CONTRASTS)
     assert len(contrasts) > 15

@@ -11,6 +11,7 @@ from layer_decoding.cli.progress import ProgressLine
 from layer_decoding.decoding import greedy
 from layer_decoding.models import loading
 from layer_decoding.terminal.pieces import Pieces
+from pages import data_of, parsed
 from refusals import assert_refused
 
 SHORT = ("--max-new-tokens", "4", "--quiet")
@@ -199,6 +200,21 @@ def test_own_context_in_files(run, tmp_path):
     assert run(*SHORT, "--context", "own", *options)[0] == 0
     with (tmp_path / "own.csv").open(encoding="utf-8", newline="") as file:
         assert {line["kl_to_final_bits"] for line in csv.DictReader(file)} == {""}
+
+
+def test_the_page_says_why_where_that_can_be_said(run, tmp_path):
+    page = tmp_path / "page.html"
+
+    def whys_of(*options):
+        assert run("--max-new-tokens", 3, "--save", page, *options)[0] == 0
+        data = data_of(parsed(page.read_text(encoding="utf-8")))
+        return [[data["names"][step[key]] for key in ("token", "against")] for step in data["why"]["steps"]]
+
+    usual = whys_of()
+    assert [token for token, _ in usual] == [" when", " the", " sun"]
+    asked = whys_of("--view", "why", "--step", 2, "--against", " moon")
+    assert asked == [usual[0], [" the", " moon"], usual[2]]
+    assert whys_of("--context", "own") == whys_of("--lens", "linear") == []
 
 
 def test_json_on_stdout_beside_a_file(run, tmp_path):

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import TreeBuilder
 from goldens import StoredPieces
 from layer_decoding.files.page import render_page
 from layer_decoding.results.greedy import Candidate, LayerDecoding, LayerRow
+from layer_decoding.results.why import Contribution, Why
 from layer_decoding.terminal.pieces import alone, visible
 from layer_decoding.terminal.theme import Terminal
 
@@ -49,6 +50,20 @@ def made_up(layer_count=12, steps=64, candidates=5, vocabulary=None, context="sh
         rows.append(row)
     settles = tuple(dice.randint(1, layer_count) for _ in range(steps)) if context == "shared" else None
     return LayerDecoding(context, layer_count, (1, 2), steps, tuple(rows), settles)
+
+
+def made_up_whys(decoding, seed=0):
+    """Why at each step of a decoding, out of dice."""
+    dice, whys = random.Random(seed), []
+    for step, token in enumerate(decoding.text_ids, 1):
+        parts = [Contribution("embeddings", None, dice.gauss(0, 1))]
+        for layer in range(1, decoding.layer_count + 1):
+            parts += [Contribution(kind, layer, dice.gauss(0, 1)) for kind in ("attention", "mlp")]
+        against = decoding.text_ids[step % len(decoding.text_ids)]
+        total = math.fsum(part.logit for part in parts)
+        written = decoding.text_ids[: step - 1]
+        whys.append(Why(step, decoding.layer_count, (1,), written, token, against, total, tuple(parts)))
+    return whys
 
 
 def pieces_of(texts):

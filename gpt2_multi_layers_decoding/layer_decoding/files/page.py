@@ -7,6 +7,7 @@ Nothing from a model becomes markup, and a policy in the head lets no code and n
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -16,15 +17,19 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
+from layer_decoding.files.page_why import why_data
 from layer_decoding.files.shading import SHADES, ShadedTable, shaded_tables
 from layer_decoding.layers import in_files
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.spans import Span, merge
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.rows import compare, notes, row_spans
+from layer_decoding.views.why import HELD_FIXED
 
+SCRIPTS = ("page.js", "page_why.js", "page_paper.js", "page_start.js")
 SCREEN = Terminal()  # a page has every character, and wraps by itself
 
 
@@ -47,11 +52,13 @@ class Cell:
     classes: str
 
 
-def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], pieces: Pieces) -> str:
-    """The page as a string; `head` is what `document_head` returns."""
-    names = _token_names(decoding, pieces)
+def render_page(
+    decoding: LayerDecoding, prompt: str, head: dict[str, Any], pieces: Pieces, whys: Sequence[Why] = ()
+) -> str:
+    """The page as a string; `head` is what `document_head` returns, `whys` say why at each step, or are none."""
+    names = _token_names(decoding, whys, pieces)
     measures = shaded_tables(decoding)
-    style, script = _asset("page.css"), _asset("page.js")
+    style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
     page = _template().render(
         decoding=decoding,
         prompt=_shown(prompt),
@@ -64,7 +71,8 @@ def render_page(decoding: LayerDecoding, prompt: str, head: dict[str, Any], piec
         texts=[_text(row, decoding, pieces) for row in decoding.rows],
         measures=measures,
         shades=range(SHADES),
-        data=htmlsafe_json_dumps(_data(decoding, names, measures), separators=(",", ":")),
+        held_fixed=HELD_FIXED if whys else "",
+        data=htmlsafe_json_dumps(_data(decoding, names, measures, whys), separators=(",", ":")),
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -83,11 +91,12 @@ def _text(row: LayerRow, decoding: LayerDecoding, pieces: Pieces) -> list[Span]:
     return merge(replace(span, piece=False) for span in row_spans(row, decoding, pieces, SCREEN))
 
 
-def _token_names(decoding: LayerDecoding, pieces: Pieces) -> dict[int, str]:
+def _token_names(decoding: LayerDecoding, whys: Sequence[Why], pieces: Pieces) -> dict[int, str]:
     """Every token on the page, each read alone: a cell cannot borrow the bytes of its neighbour."""
     ids = set(chain.from_iterable(row.ids for row in decoding.rows))
     steps = chain.from_iterable(row.candidates or () for row in decoding.rows)
     ids.update(candidate.id for candidate in chain.from_iterable(steps))
+    ids.update(token for why in whys for token in (why.token, why.against))
     return dict(zip(sorted(ids), token_texts(sorted(ids), pieces, SCREEN), strict=True))
 
 
@@ -136,7 +145,9 @@ def _settles_here(row: LayerRow, step: int, decoding: LayerDecoding) -> bool:
     return row.layer == min(other.layer for other in decoding.rows if other.layer >= decoding.settles_at[step])
 
 
-def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, ShadedTable]) -> dict[str, Any]:
+def _data(
+    decoding: LayerDecoding, names: dict[int, str], measures: dict[str, ShadedTable], whys: Sequence[Why]
+) -> dict[str, Any]:
     """What the script shows: tokens by their place in one list, numbers as they are written."""
     place = {token: index for index, token in enumerate(names)}
     return {
@@ -153,6 +164,7 @@ def _data(decoding: LayerDecoding, names: dict[int, str], measures: dict[str, Sh
             [[[place[c.id], long_percent(c.probability)] for c in step] for step in row.candidates or ()]
             for row in decoding.rows
         ],
+        "why": why_data(whys, place),
     }
 
 

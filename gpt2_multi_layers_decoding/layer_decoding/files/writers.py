@@ -1,6 +1,6 @@
 """What a file of each format holds of every layer along a text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -8,16 +8,22 @@ from layer_decoding.files.documents import to_json
 from layer_decoding.files.saving import Writers
 from layer_decoding.files.tables import to_csv
 from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 
 FORMATS = (".html", ".csv", ".json")
 
 
 def text_writers(
-    decoding: Callable[[], LayerDecoding], prompt: str, document: Callable[[], dict[str, Any]], pieces: Pieces
+    decoding: Callable[[], LayerDecoding],
+    prompt: str,
+    document: Callable[[], dict[str, Any]],
+    pieces: Pieces,
+    whys: Callable[[], Sequence[Why]],
 ) -> Writers:
     """The writers of a page, a table and a document; what they write is made when it is asked for.
 
+    `whys` say why at each step of the decoding, for the page; none where that cannot be said.
     The document need not be of the decoding alone: a search holds more. Its head is what the page says of the run.
     """
     made = cache(document)
@@ -25,7 +31,7 @@ def text_writers(
     def page() -> bytes:
         from layer_decoding.files.page import render_page  # its template engine takes a while to import
 
-        return render_page(decoding(), prompt, made(), pieces).encode()
+        return render_page(decoding(), prompt, made(), pieces, whys()).encode()
 
     return {
         ".html": page,

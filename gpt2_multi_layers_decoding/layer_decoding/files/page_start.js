@@ -1,0 +1,6 @@
+// ---- all of it begins here
+
+if (rows.some((cells) => cells.length > 0)) {
+  comeAlive();
+  offerSwitch();
+}
