@@ -123,9 +123,13 @@ def show(args: Namespace) -> None:
     track, against = tracked_tokens(args, pieces), token_against(args, pieces)
     lens, *others = [named_lens(name, loaded) for name in args.lens]
     along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
-    passage = read_passage(
-        loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along, lens=lens
-    )
+
+    def read(through: "FittedLens | None") -> Passage:
+        return read_passage(
+            loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along, lens=through
+        )
+
+    passage = read(lens)
 
     def measured(through: "FittedLens | None", on_step: OnStep) -> TextMeasures:
         return measure_text(
@@ -169,7 +173,10 @@ def show(args: Namespace) -> None:
     def whys() -> Sequence[Why]:
         return explain_text(loaded.model, only_part(passage), args.step or 1, against, args.heads)
 
-    writers = text_writers(lambda: only_part(passage), before, document, pieces, whys)
+    def elsewise() -> list[LayerDecoding]:
+        return [only_part(read(other)) for other in others]
+
+    writers = text_writers(lambda: only_part(passage), before, document, pieces, whys, elsewise)
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)

@@ -30,11 +30,15 @@ from pages import (
     made_up_whys,
     parsed,
     pieces_of,
+    reading_of,
     shown_alone,
     text_of,
+    through_another,
     token_and_number,
+    two_lenses,
 )
 
+LENS_PARTS = ("data-notes", "data-rows")  # what the switch between lenses shows one of
 FIELDS = {measure.option: measure.field for measure in MEASURES}
 
 
@@ -53,21 +57,21 @@ def agrees_with(shown, value):
 def test_the_numbers_are_the_documents(real_page):
     _, document, page = real_page
     root = parsed(page)
-    data, table = data_of(root), cells_of(root)
-    assert list(data["measures"]) == list(FIELDS)
+    data, reading, table = data_of(root), reading_of(root), cells_of(root)
+    assert list(reading["measures"]) == list(FIELDS)
     assert data["layers"] == [row["layer"] for row in document["rows"]] == list(range(1, 13))
     for number, row in enumerate(document["rows"]):
         values = {**row, "logprob_nats": [math.exp(value) for value in row["logprob_nats"]]}
         for name, key in FIELDS.items():
-            texts = data["measures"][name]["texts"][number]
+            texts = reading["measures"][name]["texts"][number]
             assert len(texts) == len(row["ids"]) == 16
             assert all(map(agrees_with, texts, values[key])), (name, row["layer"])
         for step, cell in enumerate(table[number]):
             token, shown = token_and_number(cell)
-            assert token == data["names"][data["tokens"][number][step]] == shown_alone(row["tokens"][step])
-            assert shown.text == data["measures"]["probability"]["texts"][number][step]
+            assert token == data["names"][reading["tokens"][number][step]] == shown_alone(row["tokens"][step])
+            assert shown.text == reading["measures"]["probability"]["texts"][number][step]
             assert (cell.find("u") is None) == row["agrees"][step]
-            candidates = [(data["names"][place], share) for place, share in data["candidates"][number][step]]
+            candidates = [(data["names"][place], share) for place, share in reading["candidates"][number][step]]
             assert [name for name, _ in candidates] == [shown_alone(c["token"]) for c in row["candidates"][step]]
             assert all(
                 agrees_with(share, c["probability"])
@@ -131,7 +135,7 @@ def test_what_own_context_cannot_know_is_absent():
     decoding, page = hostile_page("own")
     root = parsed(page)
     switch = [box.get("value") for box in by_id(root, "switch").iter("input")]
-    assert switch == list(data_of(root)["measures"]) == ["probability", "entropy"]
+    assert switch == list(reading_of(root)["measures"]) == ["probability", "entropy"]
     assert by_id(root, "layers").find("tfoot") is None
     assert [len(cells) for cells in cells_of(root)] == [len(row.ids) for row in decoding.rows]
     assert len(by_id(root, "layers").findall("thead/tr/th")) == 1 + max(len(row.ids) for row in decoding.rows)
@@ -142,7 +146,54 @@ def test_without_measures_there_is_no_switch():
     root = parsed(render_page(LayerDecoding("shared", 2, (1,), 2, rows, (1, 2)), "p", HEAD, pieces_of(["a", "b"])))
     assert root.find(".//fieldset") is None
     assert [[text_of(cell) for cell in cells] for cells in cells_of(root)] == [["a", "b"], ["a", "a"]]
-    assert data_of(root)["measures"] == {}
+    assert reading_of(root)["measures"] == {}
+
+
+def test_each_lens_has_its_own_numbers_in_common_shades():
+    both, page = two_lenses()
+    readings = data_of(parsed(page))["readings"]
+    rows = [row for decoding in both for row in decoding.rows]
+    assert [reading["lens"] for reading in readings] == ["plain", "linear"]
+    for decoding, reading in zip(both, readings, strict=True):
+        alone = reading_of(parsed(render_page(decoding, "p", HEAD, pieces_of(HOSTILE))))
+        for key in ("differs", "settles", "settlesIn"):
+            assert reading[key] == alone[key]
+        for name, measure in shaded_tables(decoding, rows).items():
+            assert reading["measures"][name]["texts"] == alone["measures"][name]["texts"]
+            assert reading["measures"][name]["levels"] == ["".join(map(str, row)) for row in measure.levels]
+    assert readings[0]["measures"]["kl"]["high"] == readings[1]["measures"]["kl"]["high"]
+
+
+def test_where_two_lenses_differ_is_marked():
+    both, page = two_lenses()
+    parted = data_of(parsed(page))["parted"]
+    table = [
+        [int(one != other) for one, other in zip(*(row.ids for row in rows), strict=True)]
+        for rows in zip(*(decoding.rows for decoding in both), strict=True)
+    ]
+    assert parted["cells"] == ["".join(map(str, row)) for row in table]
+    assert set(parted["cells"][-1]) == {"0"}  # a lens leaves the last layer alone
+    assert f"{sum(map(sum, table))} of 40 cells: first plain's, below it linear's" in parted["meaning"]
+
+
+def test_without_a_script_the_first_lens_is_shown_whole_and_named():
+    both, page = two_lenses()
+    root = parsed(page)
+    alone = parsed(render_page(both[0], "p", HEAD, pieces_of(HOSTILE)))
+    assert [[token_and_number(cell)[0] for cell in row] for row in cells_of(root)] == [
+        [token_and_number(cell)[0] for cell in row] for row in cells_of(alone)
+    ]
+    shown = {kind: [e for e in root.iter() if kind in e.attrib and "hidden" not in e.attrib] for kind in LENS_PARTS}
+    assert [[e.get(kind) for e in shown[kind]] for kind in LENS_PARTS] == [["0"], ["0"]]
+    assert "Read through the plain lens" in text_of(shown["data-notes"][0])
+    assert "lensesplain, linear" in text_of(root.find(".//header"))
+    assert by_id(root, "lenses").get("hidden") is not None
+
+
+def test_one_lens_needs_no_switch():
+    root = parsed(render_page(through_another(made_up(3, 4, 2, 20)), "p", HEAD, pieces_of(["a"] * 20)))
+    assert [e for e in root.iter() if e.get("id") == "lenses"] == []
+    assert "Read through the linear lens" in text_of(root)
 
 
 def test_the_bars_are_the_parts_of_each_step():

@@ -9,7 +9,18 @@ from layer_decoding.files.page import render_page
 from layer_decoding.files.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
-from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, made_up_whys, parsed, pieces_of, shown_alone
+from pages import (
+    HEAD,
+    HOSTILE,
+    cells_of,
+    hostile_page,
+    made_up,
+    made_up_whys,
+    parsed,
+    pieces_of,
+    shown_alone,
+    two_lenses,
+)
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on the PATH")
 SELECTED = "document.activeElement"
@@ -164,6 +175,67 @@ def test_another_measure(real_page, visit):
     assert browser.ask("document.querySelector('#switch :checked').value") == "entropy"
     entropies = shaded_tables(decoding)["entropy"].texts
     assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == entropies
+
+
+def of_cells(expression):
+    """What an expression of a `cell` is for each of the table's."""
+    return f"""[...document.querySelectorAll('#layers tbody tr')].map((row) =>
+        [...row.querySelectorAll('td')].map((cell) => {expression}))"""
+
+
+TOKENS = of_cells("[...cell.childNodes].filter((n) => n.nodeName !== 'SMALL').map((n) => n.textContent).join('')")
+BELOW = of_cells("cell.querySelector('small').textContent")
+PARTED = of_cells("cell.classList.contains('parted')")
+
+
+@needs_browser
+def test_another_lens(visit):
+    """The table, the details of a cell and the measures follow the switch, and come back."""
+    both, page = two_lenses()
+    browser = visit(page, height=1400)
+    rows = [row for decoding in both for row in decoding.rows]
+    for number in (1, 0):
+        decoding, measures = both[number], shaded_tables(both[number], rows)
+        browser.click(f"input[name=lens][value='{number}']")
+        assert browser.ask(TOKENS) == [[shown_alone(HOSTILE[token]) for token in row.ids] for row in decoding.rows]
+        browser.click("input[value=kl]")
+        assert browser.ask(BELOW) == measures["kl"].texts
+        browser.click("input[value=probability]")
+        assert browser.ask(BELOW) == measures["probability"].texts
+        browser.point(cell(2, 3))
+        assert details(browser)["token"] == shown_alone(HOSTILE[decoding.rows[1].ids[2]])
+        assert details(browser)["numbers"] == [measure.texts[1][2] for measure in measures.values()]
+        footer = browser.ask("[...document.querySelectorAll('#layers tfoot td')].map((cell) => cell.textContent)")
+        assert footer == list(map(str, decoding.settles_at))
+        shown = browser.ask("[...document.querySelectorAll('[data-notes]')].map((notes) => notes.checkVisibility())")
+        assert shown == [number == 0, number == 1, False]
+        assert f"Read through the {decoding.lens} lens" in browser.ask("document.querySelector('main').innerText")
+
+
+@needs_browser
+def test_where_the_lenses_differ(visit):
+    both, page = two_lenses()
+    browser = visit(page, height=1400)
+    before = browser.ask("document.getElementById('layers').outerHTML")
+    browser.click("input[name=lens][value=all]")
+    names = [[[shown_alone(HOSTILE[token]) for token in row.ids] for row in decoding.rows] for decoding in both]
+    differ = [[one != other for one, other in zip(*rows, strict=True)] for rows in zip(*names, strict=True)]
+    assert browser.ask(TOKENS) == names[0]
+    assert browser.ask(PARTED) == differ
+    below = [[b if d else "\xa0" for b, d in zip(*rows, strict=True)] for rows in zip(names[1], differ, strict=True)]
+    assert browser.ask(BELOW) == below
+    assert browser.ask("document.getElementById('switch').disabled") is True
+    assert browser.ask("document.querySelectorAll('#layers .settles').length") == 0
+    row, step = next((r, s) for r in range(4) for s in range(8) if differ[r][s])
+    browser.ask(f"document.querySelector('{cell(row + 1, step + 1)}').focus()")
+    said = f"plain: “{names[0][row][step]}”, linear: “{names[1][row][step]}”"
+    assert browser.ask("document.getElementById('agreement').textContent") == said
+    assert said in browser.ask("document.getElementById('spoken').textContent")
+    assert all(" · " in number for number in details(browser)["numbers"])
+    assert len(details(browser)["candidates"]) == 2 * (1 + 3)
+    browser.ask(f"document.querySelector('{cell(1, 1)}').focus()")
+    browser.click("input[name=lens][value='0']")
+    assert browser.ask("document.getElementById('layers').outerHTML") == before
 
 
 @needs_browser

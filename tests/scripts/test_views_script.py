@@ -217,6 +217,25 @@ def test_the_page_says_why_where_that_can_be_said(run, tmp_path):
     assert whys_of("--context", "own") == whys_of("--lens", "linear") == []
 
 
+def test_two_lenses_are_on_one_page(run, tmp_path):
+    """Along the same text, which is the model's whatever reads its layers."""
+    page = tmp_path / "page.html"
+    assert run("--max-new-tokens", 3, "--lens", "plain,linear", "--save", page)[0] == 0
+    data = data_of(parsed(page.read_text(encoding="utf-8")))
+    assert [reading["lens"] for reading in data["readings"]] == ["plain", "linear"]
+    assert data["why"]["steps"] == []
+    for reading in data["readings"]:
+        rows = json.loads(run("--max-new-tokens", 3, "--lens", reading["lens"], "--json")[1])["rows"]
+        names = [[data["names"][place] for place in tokens] for tokens in reading["tokens"]]
+        assert names == [row["tokens"] for row in rows]
+
+
+def test_two_lenses_need_a_page_and_one_text(run, tmp_path):
+    both = ["--lens", "plain,linear"]
+    assert_refused(run(*SHORT, *both, "--save", tmp_path / "a.json"), 2, "--save page.html")
+    assert_refused(run(*SHORT, *both, "--context", "own", "--save", tmp_path / "a.html"), 2, "--context shared")
+
+
 def test_json_on_stdout_beside_a_file(run, tmp_path):
     code, out, _ = run(*SHORT, "--json", "--save", tmp_path / "a.json")
     assert code == 0

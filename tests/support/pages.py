@@ -3,6 +3,7 @@
 import json
 import math
 import random
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree.ElementTree import TreeBuilder
 
@@ -50,6 +51,21 @@ def made_up(layer_count=12, steps=64, candidates=5, vocabulary=None, context="sh
         rows.append(row)
     settles = tuple(dice.randint(1, layer_count) for _ in range(steps)) if context == "shared" else None
     return LayerDecoding(context, layer_count, (1, 2), steps, tuple(rows), settles)
+
+
+def through_another(decoding, lens="linear", seed=1):
+    """The same text through another lens, out of dice; the last layer is left alone."""
+    ids = [token for row in decoding.rows for token in row.ids]
+    other = made_up(decoding.layer_count, len(decoding.text_ids), 3, max(ids) + 1, seed=seed)
+    rows = (*other.rows[:-1], decoding.final_row)
+    return replace(other, rows=rows, text_ids=decoding.text_ids, lens=lens)
+
+
+def two_lenses():
+    """A page with a switch, of hostile tokens: (the two decodings, the page)."""
+    first = made_up(5, 8, 3, len(HOSTILE))
+    both = [first, through_another(first)]
+    return both, render_page(first, "p", HEAD, pieces_of(HOSTILE), others=both[1:])
 
 
 def made_up_whys(decoding, seed=0):
@@ -131,3 +147,8 @@ def token_and_number(cell):
 
 def data_of(root):
     return json.loads(by_id(root, "data").text)
+
+
+def reading_of(root):
+    """What the script is given of the lens that is shown first."""
+    return data_of(root)["readings"][0]

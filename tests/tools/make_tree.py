@@ -16,9 +16,10 @@ PACKAGE = SOURCE / "layer_decoding"
 WITHOUT_DOCSTRING = {
     "files/page.css": "how the page looks, on a screen and on paper",
     "files/page.html.j2": "its elements, with what a reader sees before any script runs",
-    "files/page.js": "what lies behind a cell, another measure, arrow keys",
+    "files/page.js": "what lies behind a cell, arrow keys",
     "files/page_paper.js": "the table cut into panels where it is printed",
     "files/page_start.js": "the end of its script, where all of it begins",
+    "files/page_switch.js": "another measure, another lens, or where the lenses differ",
     "files/page_why.js": "the bars of the column pointed at",
     "mini_gpt2/README.md": "the model's card: data, recipe, score, limits",
     "mini_gpt2/config.json": "its shape",

@@ -57,9 +57,16 @@ def show(decoding: LayerDecoding, tokenizer: Any, prompt: str = "") -> Shown:
 
 
 def save_page(
-    decoding: LayerDecoding, loaded: "LoadedModel", path: str | Path, prompt: str = "", whys: Sequence[Why] = ()
+    decoding: LayerDecoding,
+    loaded: "LoadedModel",
+    path: str | Path,
+    prompt: str = "",
+    whys: Sequence[Why] = (),
+    others: Sequence[LayerDecoding] = (),
 ) -> None:
-    """Write the page of a decoding, whole or not at all; `whys`, from `explain_text`, are its bars.
+    """Write the page of a decoding, whole or not at all.
+
+    `whys`, from `explain_text`, are its bars; `others`, from `read_layers` along the same text, are other lenses.
 
     Raises:
         UsageError: a name that does not end in .html.
@@ -67,7 +74,7 @@ def save_page(
     """
     pieces = Pieces(loaded.tokenizer)
     head = greedy_document(decoding, prompt, loaded, pieces)
-    save(Path(path), {".html": lambda: render_page(decoding, prompt, head, pieces, whys).encode()})
+    save(Path(path), {".html": lambda: render_page(decoding, prompt, head, pieces, whys, others).encode()})
 
 
 def to_dataframe(decoding: LayerDecoding, tokenizer: Any) -> Any:

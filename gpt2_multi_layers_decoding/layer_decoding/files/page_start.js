@@ -2,5 +2,5 @@
 
 if (rows.some((cells) => cells.length > 0)) {
   comeAlive();
-  offerSwitch();
+  offerSwitches();
 }

@@ -20,10 +20,12 @@ def text_writers(
     document: Callable[[], dict[str, Any]],
     pieces: Pieces,
     whys: Callable[[], Sequence[Why]],
+    others: Callable[[], Sequence[LayerDecoding]] = tuple,
 ) -> Writers:
     """The writers of a page, a table and a document; what they write is made when it is asked for.
 
-    `whys` say why at each step of the decoding, for the page; none where that cannot be said.
+    For the page alone: `whys` say why at each step of the decoding, none where that cannot be said; `others` are the
+    same layers along the same text through other lenses.
     The document need not be of the decoding alone: a search holds more. Its head is what the page says of the run.
     """
     made = cache(document)
@@ -31,7 +33,8 @@ def text_writers(
     def page() -> bytes:
         from layer_decoding.files.page import render_page  # its template engine takes a while to import
 
-        return render_page(decoding(), prompt, made(), pieces, whys()).encode()
+        beside = others()
+        return render_page(decoding(), prompt, made(), pieces, () if beside else whys(), beside).encode()
 
     return {
         ".html": page,
