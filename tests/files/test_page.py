@@ -6,6 +6,7 @@ import math
 import random
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from layer_decoding.files.page import render_page
 from layer_decoding.files.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES, long_percent
+from layer_decoding.terminal.pieces import shown
 from layer_decoding.terminal.spans import merge
 from layer_decoding.terminal.theme import Glyphs, Terminal
 from layer_decoding.views.rows import notes, row_spans
@@ -149,6 +151,62 @@ def test_without_measures_there_is_no_switch():
     assert reading_of(root)["measures"] == {}
 
 
+# ---------------------------------------------------------------- the text, shaded
+
+
+def words_on(root):
+    """The words of the text in their order: (space and word, shade, number)."""
+    (prompt, *words) = by_id(root, "text")
+    spaces = [prompt.tail or "", *(word.tail or "" for word in words)]
+    assert all(word.get("title") == f"{word.find('small').text} bits" for word in words)
+    return [
+        (space + word.text, int(word.get("class").removeprefix("s")), word.find("small").text)
+        for space, word in zip(spaces, words, strict=False)
+    ]
+
+
+def test_the_text_is_shaded_by_the_last_layers_surprise(real_page):
+    _, document, page = real_page
+    row, root = document["rows"][-1], parsed(page)
+    words = words_on(root)
+    assert "".join(text for text, _, _ in words) == row["text"]
+    assert [text for text, _, _ in words] == row["tokens"]
+    surprises = row["surprise_bits"]
+    assert [level for _, level, _ in words] == [min(8, int(9 * bits / max(surprises))) for bits in surprises]
+    assert all(agrees_with(number, bits) for (_, _, number), bits in zip(words, surprises, strict=True))
+    for number, each in enumerate(document["rows"]):
+        text = reading_of(root)["text"]
+        assert agrees_with(text["highs"][number], max(each["surprise_bits"]))
+        assert all(map(agrees_with, text["texts"][number], each["surprise_bits"]))
+        assert text["levels"][number].count("8") >= 1
+
+
+def test_tokens_of_one_character_are_shaded_together_as_the_darkest():
+    pieces = ["a", "👩", "\u200d", "👧", " b"]  # three of them make one picture
+    bits = (1.0, 2.0, 9.0, 0.0, 4.5)
+    row = LayerRow(1, (0, 1, 2, 3, 4), False, (0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (1,) * 5, bits)
+    root = parsed(render_page(LayerDecoding("shared", 1, (0,), 5, (row,), (1,) * 5), "p", HEAD, pieces_of(pieces)))
+    assert words_on(root) == [("a", 1, "1.00"), ("👩\u200d👧", 8, "2.00, 9.00, 0.00"), (" b", 4, "4.50")]
+
+
+def test_hostile_text_is_shaded_as_text():
+    decoding, page = hostile_page()
+    said = "".join(text for text, _, _ in words_on(parsed(page)))
+    assert said == shown("".join(HOSTILE[token] for token in decoding.text_ids), Terminal())
+
+
+def test_a_text_that_no_layer_read_is_not_shaded():
+    for context in ("own", "shared"):
+        decoding = made_up(3, 4, 2, 20, context)
+        rows = tuple(replace(row, surprise_bits=None) for row in decoding.rows)
+        root = parsed(render_page(replace(decoding, rows=rows), "p", HEAD, pieces_of(["a"] * 20)))
+        assert [e for e in root.iter() if e.get("id") in ("text", "shading", "numbered")] == []
+        assert "a" * len(decoding.text_ids) in text_of(root.find(".//header"))
+
+
+# ---------------------------------------------------------------- several lenses, and why
+
+
 def test_each_lens_has_its_own_numbers_in_common_shades():
     both, page = two_lenses()
     readings = data_of(parsed(page))["readings"]
@@ -251,8 +309,11 @@ def skeleton(root):
 @settings(max_examples=60, deadline=None)
 def test_no_token_changes_the_page(texts, prompt):
     """Whatever the tokens are, the same elements stand there, and read back as the tokens."""
-    decoding = made_up(3, 4, 2, len(texts))
-    page = render_page(decoding, prompt, HEAD, pieces_of(texts))
+    measured = made_up(3, 4, 2, len(texts))
+    said = "".join(text for text, _, _ in words_on(parsed(render_page(measured, prompt, HEAD, pieces_of(texts)))))
+    assert said == shown("".join(texts[token] for token in measured.text_ids), Terminal())
+    decoding = replace(measured, rows=tuple(replace(row, surprise_bits=None) for row in measured.rows))
+    page = render_page(decoding, prompt, HEAD, pieces_of(texts))  # whose text is one, however its tokens join
     root = parsed(page)
     assert skeleton(root) == skeleton(parsed(render_page(decoding, "p", HEAD, pieces_of(["a"] * len(texts)))))
     for row, cells in zip(decoding.rows, cells_of(root), strict=True):

@@ -46,6 +46,7 @@ def made_up(layer_count=12, steps=64, candidates=5, vocabulary=None, context="sh
             entropy_bits=tuple(dice.uniform(0, 12) for _ in chosen),
             kl_to_final_bits=tuple(dice.expovariate(0.2) for _ in chosen) if shared else None,
             final_token_rank=tuple(int(dice.paretovariate(0.4)) for _ in chosen) if shared else None,
+            surprise_bits=tuple(dice.uniform(0, 15) for _ in chosen) if shared else None,
             candidates=tuple(chosen),
         )
         rows.append(row)

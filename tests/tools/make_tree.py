@@ -20,6 +20,7 @@ WITHOUT_DOCSTRING = {
     "files/page_paper.js": "the table cut into panels where it is printed",
     "files/page_start.js": "the end of its script, where all of it begins",
     "files/page_switch.js": "another measure, another lens, or where the lenses differ",
+    "files/page_text.js": "the text in the shades of another layer, a token's number",
     "files/page_why.js": "the bars of the column pointed at",
     "mini_gpt2/README.md": "the model's card: data, recipe, score, limits",
     "mini_gpt2/config.json": "its shape",

@@ -18,6 +18,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 
 from layer_decoding.files.page_readings import Names, Parting, Reading, parting, reading, token_ids
+from layer_decoding.files.page_text import words_of
 from layer_decoding.files.page_why import why_data
 from layer_decoding.files.shading import SHADES
 from layer_decoding.layers import in_files
@@ -27,7 +28,7 @@ from layer_decoding.terminal.pieces import Pieces, shown, token_texts
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.why import HELD_FIXED
 
-SCRIPTS = ("page.js", "page_switch.js", "page_why.js", "page_paper.js", "page_start.js")
+SCRIPTS = tuple(f"page{part}.js" for part in ("", "_switch", "_why", "_text", "_paper", "_start"))
 SCREEN = Terminal()  # a page has every character, and wraps by itself
 
 
@@ -54,13 +55,15 @@ def render_page(
     """
     decodings = [decoding, *others]
     names = _token_names(decodings, whys, pieces)
-    readings = [reading(each, decodings, names, pieces, SCREEN) for each in decodings]
+    words = words_of(decoding, pieces, SCREEN)
+    readings = [reading(each, decodings, words, names, pieces, SCREEN) for each in decodings]
     parted = parting(decodings, SCREEN.glyphs) if others else None
     style, script = _asset("page.css"), "".join(map(_asset, SCRIPTS))
     page = _template().render(
         decoding=decoding,
         prompt=_shown(prompt),
         text=_shown("".join(pieces.of(decoding.text_ids))),
+        words=words,
         facts=_facts(decodings, head),
         short_name=_shown(head["model"].rstrip("/").rpartition("/")[2]),
         columns=_columns(decoding, names),

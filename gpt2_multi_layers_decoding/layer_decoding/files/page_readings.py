@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
+from layer_decoding.files.page_text import Word, word_data
 from layer_decoding.files.shading import ShadedTable, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
@@ -44,7 +45,12 @@ class Reading:
 
 
 def reading(
-    decoding: LayerDecoding, together: Sequence[LayerDecoding], names: Names, pieces: Pieces, screen: Terminal
+    decoding: LayerDecoding,
+    together: Sequence[LayerDecoding],
+    words: Sequence[Word],
+    names: Names,
+    pieces: Pieces,
+    screen: Terminal,
 ) -> Reading:
     """One of the decodings that are on a page together: a number has the same shade in each of them."""
     measures = shaded_tables(decoding, [row for each in together for row in each.rows])
@@ -59,7 +65,10 @@ def reading(
         [merge(replace(span, piece=False) for span in row_spans(r, decoding, pieces, screen)) for r in decoding.rows],
         measures,
         _cells(decoding, names, next(iter(measures.values()), None), differs),
-        _data(decoding, names, measures, differs),
+        {
+            **_data(decoding, names, measures, differs),
+            "text": word_data(decoding, together, words),
+        },
     )
 
 

@@ -2,5 +2,6 @@
 
 if (rows.some((cells) => cells.length > 0)) {
   comeAlive();
+  offerText();
   offerSwitches();
 }

@@ -42,6 +42,7 @@ function saySwitched() {
 
 function switched() {
   paint();
+  shadeText();
   saySwitched();
   show(selected);
 }
