@@ -134,13 +134,13 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return greedy_document(decoding, prompt, loaded, pieces)
 
-    def elsewise() -> list[LayerDecoding]:
+    def through_others() -> list[LayerDecoding]:
         ids = [*prompt_ids, *decoding.text_ids]
         along = range(len(prompt_ids), len(ids))
         return [read_layers(loaded.model, ids, along, layers=layers or None, lens=other) for other in others]
 
     whys = partial(explain_text, loaded.model, decoding, args.step or 1, against, args.heads)
-    deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces, whys, elsewise), stop)
+    deliver(args, lines, text_writers(lambda: decoding, prompt, document, pieces, whys, through_others), stop)
 
 
 def check_lenses(args: Namespace) -> None:

@@ -173,10 +173,10 @@ def show(args: Namespace) -> None:
     def whys() -> Sequence[Why]:
         return explain_text(loaded.model, only_part(passage), args.step or 1, against, args.heads)
 
-    def elsewise() -> list[LayerDecoding]:
+    def through_others() -> list[LayerDecoding]:
         return [only_part(read(other)) for other in others]
 
-    writers = text_writers(lambda: only_part(passage), before, document, pieces, whys, elsewise)
+    writers = text_writers(lambda: only_part(passage), before, document, pieces, whys, through_others)
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)

@@ -183,10 +183,10 @@ def test_the_text_is_shaded_by_the_last_layers_surprise(real_page):
 
 def test_tokens_of_one_character_are_shaded_together_as_the_darkest():
     pieces = ["a", "👩", "\u200d", "👧", " b"]  # three of them make one picture
-    bits = (1.0, 2.0, 9.0, 0.0, 4.5)
+    bits = (math.inf, 2.0, 9.0, 0.0, 4.5)
     row = LayerRow(1, (0, 1, 2, 3, 4), False, (0.0,) * 5, (0.0,) * 5, (0.0,) * 5, (1,) * 5, bits)
     root = parsed(render_page(LayerDecoding("shared", 1, (0,), 5, (row,), (1,) * 5), "p", HEAD, pieces_of(pieces)))
-    assert words_on(root) == [("a", 1, "1.00"), ("👩\u200d👧", 8, "2.00, 9.00, 0.00"), (" b", 4, "4.50")]
+    assert words_on(root) == [("a", 0, "–"), ("👩\u200d👧", 8, "2.00, 9.00, 0.00"), (" b", 4, "4.50")]
 
 
 def test_hostile_text_is_shaded_as_text():

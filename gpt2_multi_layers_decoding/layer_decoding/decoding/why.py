@@ -20,7 +20,7 @@ from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.inside.added import Added, added_in_blocks
 from layer_decoding.lens.inside.ending import Preference, preference, watched_ending
 from layer_decoding.lens.inside.heads import Heads, watched_heads
-from layer_decoding.lens.lens import NOT_BY_LAYER, find_lens
+from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, find_lens
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids
 from layer_decoding.results.greedy import LayerDecoding
@@ -52,7 +52,7 @@ def explain(
     """
     _check(model, decoding, step, against, heads)
     others = {} if against is None else {step: against}
-    return _explained(model, decoding, range(step, step + 1), others, heads)[0]
+    return _explained(find_lens(model), decoding, range(step, step + 1), others, heads)[0]
 
 
 def explain_text(
@@ -76,9 +76,10 @@ def explain_text(
     count = len(decoding.text_ids)
     try:
         _check(model, decoding, step, against, heads)
+        lens = find_lens(model)
         starts = range(1, count + 1, _AT_ONCE)
         passes = [range(first, min(first + _AT_ONCE, count + 1)) for first in starts]
-        return tuple(why for steps in passes for why in _explained(model, decoding, steps, others, heads))
+        return tuple(why for steps in passes for why in _explained(lens, decoding, steps, others, heads))
     except UsageError:
         raise
     except LayerDecodingError:
@@ -110,11 +111,10 @@ def _check(
 
 
 def _explained(
-    model: "PreTrainedModel", decoding: LayerDecoding, steps: range, against: Mapping[int, int], heads: int | None
+    lens: Lens, decoding: LayerDecoding, steps: range, against: Mapping[int, int], heads: int | None
 ) -> list[Why]:
     """Why at neighbouring steps, in one pass over the text up to the last of them; `against` are tokens {step: id}."""
-    lens = find_lens(model)
-    blocks, parts, positions = lens.blocks, lens.parts, slice(-len(steps), None)
+    model, blocks, parts, positions = lens.model, lens.blocks, lens.parts, slice(-len(steps), None)
     ids = [*decoding.prompt_ids, *decoding.text_ids[: steps[-1] - 1]]
     with torch.inference_mode(), ExitStack() as stack:
         outputs = stack.enter_context(block_outputs(blocks, positions))

@@ -65,10 +65,7 @@ def reading(
         [merge(replace(span, piece=False) for span in row_spans(r, decoding, pieces, screen)) for r in decoding.rows],
         measures,
         _cells(decoding, names, next(iter(measures.values()), None), differs),
-        {
-            **_data(decoding, names, measures, differs),
-            "text": word_data(decoding, together, words),
-        },
+        {**_data(decoding, names, measures, differs), "text": word_data(decoding, together, words)},
     )
 
 

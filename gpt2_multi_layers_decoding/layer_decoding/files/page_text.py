@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from layer_decoding.files.shading import SHADES
+from layer_decoding.files.shading import SHADES, written
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION, shades_of
 from layer_decoding.terminal.hidden import whole_emoji
@@ -50,7 +50,7 @@ def word_data(
     for number, row in enumerate(decoding.rows):
         values = SURPRISE.values(row)
         shades = shades_of(SURPRISE, [each.rows[number] for each in together], SHADES)
-        texts.append([", ".join(SURPRISE.long(values[step]) for step in word.steps) for word in words])
+        texts.append([", ".join(written(SURPRISE, values[step]) for step in word.steps) for word in words])
         levels.append("".join(str(max(shades.level(values[step]) for step in word.steps)) for word in words))
         highs.append(SURPRISE.long(shades.high))
     return {"texts": texts, "levels": levels, "highs": highs}

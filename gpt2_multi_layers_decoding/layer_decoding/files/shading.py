@@ -41,8 +41,13 @@ def _shaded(measure: Measure, decoding: LayerDecoding, among: Sequence[LayerRow]
         measure.name,
         measure.label.format(last=last),
         measure.meaning.format(last=last),
-        [[measure.long(value) if math.isfinite(value) else ABSENT for value in row] for row in table],
+        [[written(measure, value) for value in row] for row in table],
         [list(map(shades.level, row)) for row in table],
         measure.long(shades.low),
         measure.long(shades.high),
     )
+
+
+def written(measure: Measure, value: float) -> str:
+    """A number as a page has it."""
+    return measure.long(value) if math.isfinite(value) else ABSENT
