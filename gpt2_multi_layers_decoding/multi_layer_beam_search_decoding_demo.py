@@ -39,6 +39,7 @@ from layer_decoding.models.sizes import layer_count, select_cuts
 from layer_decoding.results.beam import BeamSearch, BeamSettings
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.beam import render_search
@@ -88,7 +89,7 @@ def show(args: Namespace) -> None:
 
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.text import read_layers, track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces = Pieces(loaded.tokenizer)
@@ -138,7 +139,10 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return beam_document(search, prompt, loaded, pieces, best() if args.view else None)
 
-    writers = text_writers(best, prompt, document, pieces)
+    def whys() -> Sequence[Why]:
+        return explain_text(loaded.model, best(), args.step or 1, against, args.heads)
+
+    writers = text_writers(best, prompt, document, pieces, whys)
     deliver(args, lines, {**writers, ".svg": lambda: drawn(args, lines)}, stop)
 
 

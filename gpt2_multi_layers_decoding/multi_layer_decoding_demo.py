@@ -29,7 +29,7 @@ from typing import Any
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
-    add_lens_option,
+    add_lenses_option,
     add_model_options,
     add_output_options,
     add_save_option,
@@ -38,6 +38,7 @@ from layer_decoding.cli.options import (
 from layer_decoding.cli.progress import Draw, LiveRows, OnStep, Progress
 from layer_decoding.cli.running import deliver, drawn, load_prompted, progress_of, run, watched
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
+from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import greedy_document, why_document
 from layer_decoding.files.saving import check_targets
 from layer_decoding.files.writers import FORMATS, text_writers
@@ -73,7 +74,7 @@ def build_parser() -> Parser:
         help="shared: all read the text the last layer writes; own: each continues its own (shared)",
     )
     add_layers_option(group, "rows to show, such as 1,6,9-12 (all)")
-    add_lens_option(group)
+    add_lenses_option(group)
     add_view_options(group, BY_OPTION, "rows", text="the text")
     output = add_output_options(parser)
     output.add_argument("--no-live", action="store_true", help="no rows growing in place, here or in an .svg")
@@ -84,18 +85,19 @@ def build_parser() -> Parser:
 def show(args: Namespace) -> None:
     """Load, decode, print, save."""
     check_view(args, [measure.option for measure in MEASURES if measure.needs_shared_text])
+    check_lenses(args)
     check_targets(args.save, FORMATS)
     loaded, prompt, prompt_ids = load_prompted(args)
 
     from layer_decoding.decoding.greedy import decode_layers
-    from layer_decoding.decoding.text import track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
 
     pieces, terminal = Pieces(loaded.tokenizer), terminal_of(sys.stdout, args.color, args.width)
     layers = rows_asked(args, layer_count(loaded.model))
     track, against = tracked_tokens(args, pieces), token_against(args, pieces)
-    lens = named_lens(args.lens, loaded)
+    lens, *others = [named_lens(name, loaded) for name in args.lens]
 
     def frame(rows: dict[Layer, list[int]], size: os.terminal_size) -> list[str]:
         partial_one = partial_decoding(args.context, layer_count(loaded.model), prompt_ids, args.max_new_tokens, rows)
@@ -137,9 +139,25 @@ def show(args: Namespace) -> None:
             return why_document(why, prompt, loaded, pieces)
         return greedy_document(decoding, prompt, loaded, pieces)
 
-    writers = text_writers(lambda: decoding, prompt, document, pieces)
+    def through_others() -> list[LayerDecoding]:
+        ids = [*prompt_ids, *decoding.text_ids]
+        along = range(len(prompt_ids), len(ids))
+        return [read_layers(loaded.model, ids, along, layers=layers or None, lens=other) for other in others]
+
+    whys = partial(explain_text, loaded.model, decoding, args.step or 1, against, args.heads)
+    writers = text_writers(lambda: decoding, prompt, document, pieces, whys, through_others)
     moves = args.view == "rows" and not args.no_live
     deliver(args, lines, {**writers, ".svg": lambda: drawn(args, lines, grown if moves else None)}, stop)
+
+
+def check_lenses(args: Namespace) -> None:
+    """Refuse several lenses where nothing would show them, before a model is loaded."""
+    if len(args.lens) == 1:
+        return
+    if args.context == "own":
+        raise UsageError("In own context each lens leads to texts of its own; use --context shared to compare lenses.")
+    if not any(path.suffix.lower() == ".html" for path in args.save):
+        raise UsageError("Several lenses of one text are on its page alone; add --save page.html or name one lens.")
 
 
 def choose_progress(args: Namespace, frame: Draw) -> Progress:

@@ -48,6 +48,7 @@ from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.sampling import ModelSamples, Sample, Sampling, SamplingListener, SamplingRun
 from layer_decoding.results.settings import DEFAULT_SETTINGS, GREEDY, Setting, check_runs, combinations, top_k_notice
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten
 from layer_decoding.terminal.theme import Terminal, terminal_of
@@ -243,7 +244,7 @@ class Blocks(SamplingListener):
 def finish(blocks: Blocks, run: SamplingRun) -> None:
     """The legend, the view of a sample, the JSON document and the files, as far as they are asked for."""
     from layer_decoding.decoding.text import read_layers, track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
 
     args, loaded, pieces = blocks.args, blocks.loaded, blocks.pieces
     first = run.model.samplings[0]
@@ -274,7 +275,10 @@ def finish(blocks: Blocks, run: SamplingRun) -> None:
             return why_document(why, blocks.prompt, loaded, pieces)
         return sampling_document(run, blocks.prompt, loaded, pieces, sample() if args.view else None)
 
-    writers = text_writers(sample, blocks.prompt, document, pieces)
+    def whys() -> Sequence[Why]:
+        return explain_text(loaded.model, sample(), args.step or 1, blocks.against, args.heads)
+
+    writers = text_writers(sample, blocks.prompt, document, pieces, whys)
     svg = partial(drawn, args, blocks.lines)
     blocks.output.finish({**writers, ".svg": svg, ".png": lambda: picture(blocks, run)})
 

@@ -46,6 +46,7 @@ from layer_decoding.models.sizes import layer_count, select_layers
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.text import Passage, TextMeasures
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces
 from layer_decoding.terminal.spans import shorten_left
 from layer_decoding.terminal.theme import Terminal
@@ -112,7 +113,7 @@ def show(args: Namespace) -> None:
     loaded = load(args)
 
     from layer_decoding.decoding.text import measure_text, read_passage, track_step
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
     from layer_decoding.models.prompts import encode_prompt, encode_text
 
@@ -124,9 +125,13 @@ def show(args: Namespace) -> None:
     track, against = tracked_tokens(args, pieces), token_against(args, pieces)
     lens, *others = [named_lens(name, loaded) for name in args.lens]
     along = args.view is not None or any(path.suffix.lower() == ".html" for path in args.save)
-    passage = read_passage(
-        loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along, lens=lens
-    )
+
+    def read(through: "FittedLens | None") -> Passage:
+        return read_passage(
+            loaded.model, ids, args.passage, layers=layers, window=args.window, measures=along, lens=through
+        )
+
+    passage = read(lens)
 
     def measured(through: "FittedLens | None", on_step: OnStep) -> TextMeasures:
         return measure_text(
@@ -165,7 +170,14 @@ def show(args: Namespace) -> None:
         return text_document(measures, passage, args.file or STANDARD_INPUT, loaded, pieces, compared)
 
     before = pieces.text(passage.stretches[0][1].prompt_ids) if passage.stretches else ""
-    writers = text_writers(lambda: only_part(passage), before, document, pieces)
+
+    def whys() -> Sequence[Why]:
+        return explain_text(loaded.model, only_part(passage), args.step or 1, against, args.heads)
+
+    def through_others() -> list[LayerDecoding]:
+        return [only_part(read(other)) for other in others]
+
+    writers = text_writers(lambda: only_part(passage), before, document, pieces, whys, through_others)
     writers = {**writers, ".svg": lambda: drawn(args, lines)}
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}

@@ -78,7 +78,7 @@ def real_page(mini, prompt_ids):
     from layer_decoding.cli.input import DEFAULT_PROMPT
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.files.documents import greedy_document, to_json
-    from layer_decoding.files.page import render_page
+    from layer_decoding.files.page.page import render_page
     from layer_decoding.terminal.pieces import Pieces
 
     decoding, pieces = decode_layers(mini.model, prompt_ids, 16), Pieces(mini.tokenizer)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.sampling import sample
     from layer_decoding.decoding.text import measure_text, read_layers
-    from layer_decoding.decoding.why import explain
+    from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.files.notebook import save_page, show, to_dataframe
     from layer_decoding.layers import HalfStep
@@ -59,6 +59,7 @@ _HOME_OF = {
     "beam_search": "decoding.beam",
     "decode_layers": "decoding.greedy",
     "explain": "decoding.why",
+    "explain_text": "decoding.why",
     "fit_lens": "training.fitting.fit",
     "load_model": "models.loading",
     "measure_text": "decoding.text",
@@ -83,6 +84,7 @@ __all__ = [
     "beam_search",
     "decode_layers",
     "explain",
+    "explain_text",
     "fit_lens",
     "load_model",
     "measure_text",

@@ -1,11 +1,14 @@
 """What each part adds to a logit, and the half steps inside blocks, against GPT-2 written out in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 import gpt2_by_hand
 from conftest import random_gpt2
-from layer_decoding import HalfStep, UsageError, decode_layers, explain
+from layer_decoding import HalfStep, UsageError, decode_layers, explain, explain_text
+from layer_decoding.decoding import why as why_module
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import find_blocks
 from layer_decoding.lens.inside.added import Added, added_in_blocks
@@ -113,3 +116,33 @@ def test_a_block_that_adds_something_else_is_refused(tiny):
     hook.remove()
     assert_sentence(str(error.value), "Block 2")
     assert all(isinstance(block, Added) for block in added.values())
+
+
+# ---------------------------------------------------------------- every step at once
+
+
+@pytest.mark.parametrize("heads", [None, 2])
+def test_every_step_in_one_pass_is_each_by_itself(tiny, monkeypatch, heads):
+    """Also where the text is longer than what one pass is asked for."""
+    monkeypatch.setattr(why_module, "_AT_ONCE", 3)
+    decoding = decode_layers(tiny, PROMPT, 7, measures=False)
+    other = next(token for token in range(97) if token != decoding.text_ids[4])
+    together = explain_text(tiny, decoding, 5, other, heads)
+    assert [why.step for why in together] == list(range(1, 8))
+    for step, why in enumerate(together, 1):
+        alone = explain(tiny, decoding, step, other if step == 5 else None, heads)
+        assert (why.token, why.against, why.written_ids) == (alone.token, alone.against, alone.written_ids)
+        assert why.difference == pytest.approx(alone.difference, abs=1e-4)
+        assert [part.name for part in why.parts] == [part.name for part in alone.parts]
+        for one, same in zip(why.parts, alone.parts, strict=True):
+            assert one.logit == pytest.approx(same.logit, abs=1e-4), one
+
+
+def test_nothing_is_explained_where_nothing_can_be(tiny):
+    own = decode_layers(tiny, PROMPT, 2, context="own", measures=False)
+    assert explain_text(tiny, own) == ()
+    shared = decode_layers(tiny, PROMPT, 2, measures=False)
+    assert explain_text(tiny, replace(shared, lens="linear")) == ()
+    assert explain_text(random_gpt2(3).to(torch.bfloat16), shared) == ()
+    with pytest.raises(UsageError):
+        explain_text(tiny, shared, heads=5)

@@ -91,5 +91,5 @@ def test_an_installed_package_carries_model_types_and_commands():
     if any("__editable__" in file for file in files):
         pytest.skip("installed in place")
     assert {"layer_decoding/py.typed", "layer_decoding/mini_gpt2/model.safetensors"} <= files
-    assert {"layer_decoding/files/page.html.j2", "multi_layer_decoding_demo.py"} <= files
+    assert {"layer_decoding/files/page/page.html.j2", "multi_layer_decoding_demo.py"} <= files
     assert "multi-layer-decoding" in {entry.name for entry in installed[0].entry_points}

@@ -1,15 +1,27 @@
 """The page in a browser: pointer and keyboard reach all of it, and it can be read on any screen and on paper."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from browser import CONTROL, Browser, find_browser
-from layer_decoding.files.page import render_page
-from layer_decoding.files.shading import SHADES, shaded_tables
+from layer_decoding.files.page.page import render_page
+from layer_decoding.files.page.shading import SHADES, shaded_tables
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
-from pages import HEAD, HOSTILE, cells_of, hostile_page, made_up, parsed, pieces_of, shown_alone
+from pages import (
+    HEAD,
+    HOSTILE,
+    cells_of,
+    hostile_page,
+    made_up,
+    made_up_whys,
+    parsed,
+    pieces_of,
+    shown_alone,
+    two_lenses,
+)
 
 needs_browser = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome on the PATH")
 SELECTED = "document.activeElement"
@@ -91,10 +103,11 @@ def test_pointing_at_a_cell_shows_what_lies_behind_it(real_page, visit):
 def test_the_table_by_keyboard_alone(real_page, visit):
     _, document, page = real_page
     browser = visit(page)
-    browser.press("Tab")
-    assert browser.ask(f"{SELECTED}.value") == "probability"
-    browser.press("Tab")
-    assert browser.ask(f"{SELECTED}.tagName") == "TD"
+    stops = []
+    for _ in range(5):
+        browser.press("Tab")
+        stops.append(browser.ask(f"{SELECTED}.id || {SELECTED}.value || {SELECTED}.tagName"))
+    assert stops == ["SPAN", "shading", "numbered", "probability", "TD"]  # one for the text, one for the table
     steps = [
         ("ArrowRight", 0, (1, 2)),
         ("ArrowDown", 0, (2, 2)),
@@ -166,6 +179,145 @@ def test_another_measure(real_page, visit):
     assert browser.ask(f"{table}(cell) => cell.querySelector('small').textContent))") == entropies
 
 
+WORDS = "[...document.querySelectorAll('#text [title]')]"
+COST = "document.getElementById('cost').textContent"
+
+
+def numbers(row):
+    return [f"{bits:.2f}" for bits in row["surprise_bits"]]
+
+
+@needs_browser
+def test_the_text_in_the_shades_of_any_layer(real_page, visit):
+    _, document, page = real_page
+    browser = visit(page)
+    for layer in (12, 3):
+        row = document["rows"][layer - 1]
+        browser.ask(f"(document.getElementById('shading').value = 'layer {layer}', null)")
+        browser.ask("document.getElementById('shading').dispatchEvent(new Event('change'))")
+        assert browser.ask(f"{WORDS}.map((word) => word.title)") == [f"{number} bits" for number in numbers(row)]
+        levels = [f"s{min(8, int(9 * bits / max(row['surprise_bits'])))}" for bits in row["surprise_bits"]]
+        assert browser.ask(f"{WORDS}.map((word) => word.className)") == levels
+        assert browser.ask("document.getElementById('most-surprised').textContent") == max(numbers(row), key=float)
+        browser.point("#text [title]:nth-child(5)")
+        word = shown_alone(document["rows"][-1]["tokens"][3]).strip()
+        assert browser.ask(COST) == f"“{word}”: {numbers(row)[3]} bits to layer {layer}"
+
+
+@needs_browser
+def test_the_text_by_keyboard_alone_and_its_numbers_on_demand(real_page, visit):
+    _, document, page = real_page
+    wanted = numbers(document["rows"][-1])
+    browser = visit(page)
+    browser.press("Tab")
+    for key, step in [(None, 0), ("ArrowRight", 1), ("End", 15), ("ArrowRight", 15), ("ArrowLeft", 14), ("Home", 0)]:
+        if key:
+            browser.press(key)
+        assert f": {wanted[step]} bits to layer 12" in browser.ask(COST)
+        assert browser.ask("document.getElementById('spoken').textContent") == browser.ask(COST)
+        assert browser.ask(f"{WORDS}.indexOf({SELECTED})") == step
+        assert browser.ask("document.querySelectorAll('#text [tabindex=\"0\"]').length") == 1
+    visible = f"{WORDS}.map((word) => word.querySelector('small').checkVisibility())"
+    assert not any(browser.ask(visible))
+    browser.click("#numbered")
+    assert all(browser.ask(visible))
+    assert browser.ask(f"{WORDS}.map((word) => word.querySelector('small').textContent)") == wanted
+
+
+def of_cells(expression):
+    """What an expression of a `cell` is for each of the table's."""
+    return f"""[...document.querySelectorAll('#layers tbody tr')].map((row) =>
+        [...row.querySelectorAll('td')].map((cell) => {expression}))"""
+
+
+TOKENS = of_cells("[...cell.childNodes].filter((n) => n.nodeName !== 'SMALL').map((n) => n.textContent).join('')")
+BELOW = of_cells("cell.querySelector('small').textContent")
+PARTED = of_cells("cell.classList.contains('parted')")
+
+
+@needs_browser
+def test_another_lens(visit):
+    """The table, the details of a cell and the measures follow the switch, and come back."""
+    both, page = two_lenses()
+    browser = visit(page, height=1400)
+    rows = [row for decoding in both for row in decoding.rows]
+    for number in (1, 0):
+        decoding, measures = both[number], shaded_tables(both[number], rows)
+        browser.click(f"input[name=lens][value='{number}']")
+        assert browser.ask(TOKENS) == [[shown_alone(HOSTILE[token]) for token in row.ids] for row in decoding.rows]
+        browser.click("input[value=kl]")
+        assert browser.ask(BELOW) == measures["kl"].texts
+        browser.click("input[value=probability]")
+        assert browser.ask(BELOW) == measures["probability"].texts
+        browser.point(cell(2, 3))
+        assert details(browser)["token"] == shown_alone(HOSTILE[decoding.rows[1].ids[2]])
+        assert details(browser)["numbers"] == [measure.texts[1][2] for measure in measures.values()]
+        assert browser.ask(f"{WORDS}.map((word) => word.title)") == [
+            f"{bits:.2f} bits" for bits in decoding.final_row.surprise_bits
+        ]
+        browser.ask("(document.getElementById('shading').value = 'layer 2', null)")
+        browser.ask("document.getElementById('shading').dispatchEvent(new Event('change'))")
+        assert browser.ask(f"{WORDS}.map((word) => word.title)") == [
+            f"{bits:.2f} bits" for bits in decoding.rows[1].surprise_bits
+        ]
+        browser.point("#text [title]")
+        assert browser.ask(COST).endswith(f" bits to layer 2 through the {decoding.lens} lens")
+        browser.ask("(document.getElementById('shading').value = 'layer 5', null)")
+        footer = browser.ask("[...document.querySelectorAll('#layers tfoot td')].map((cell) => cell.textContent)")
+        assert footer == list(map(str, decoding.settles_at))
+        shown = browser.ask("[...document.querySelectorAll('[data-notes]')].map((notes) => notes.checkVisibility())")
+        assert shown == [number == 0, number == 1, False]
+        assert f"Read through the {decoding.lens} lens" in browser.ask("document.querySelector('main').innerText")
+
+
+@needs_browser
+def test_where_the_lenses_differ(visit):
+    both, page = two_lenses()
+    browser = visit(page, height=1400)
+    before = browser.ask("document.getElementById('layers').outerHTML")
+    browser.click("input[name=lens][value=all]")
+    names = [[[shown_alone(HOSTILE[token]) for token in row.ids] for row in decoding.rows] for decoding in both]
+    differ = [[one != other for one, other in zip(*rows, strict=True)] for rows in zip(*names, strict=True)]
+    assert browser.ask(TOKENS) == names[0]
+    assert browser.ask(PARTED) == differ
+    below = [[b if d else "\xa0" for b, d in zip(*rows, strict=True)] for rows in zip(names[1], differ, strict=True)]
+    assert browser.ask(BELOW) == below
+    assert browser.ask("document.getElementById('switch').disabled") is True
+    assert browser.ask("document.querySelectorAll('#layers .settles').length") == 0
+    row, step = next((r, s) for r in range(4) for s in range(8) if differ[r][s])
+    browser.ask(f"document.querySelector('{cell(row + 1, step + 1)}').focus()")
+    said = f"plain: “{names[0][row][step]}”, linear: “{names[1][row][step]}”"
+    assert browser.ask("document.getElementById('agreement').textContent") == said
+    assert said in browser.ask("document.getElementById('spoken').textContent")
+    assert all(" · " in number for number in details(browser)["numbers"])
+    assert len(details(browser)["candidates"]) == 2 * (1 + 3)
+    browser.ask(f"document.querySelector('{cell(1, 1)}').focus()")
+    browser.click("input[name=lens][value='0']")
+    assert browser.ask("document.getElementById('layers').outerHTML") == before
+
+
+@needs_browser
+def test_bars_of_the_column_pointed_at(visit):
+    decoding = made_up(3, 4, 2, len(HOSTILE))
+    whys = made_up_whys(decoding)
+    browser = visit(render_page(decoding, "p", HEAD, pieces_of(HOSTILE), whys), height=1400)
+    for step in (3, 2):
+        browser.point(cell(2, step))
+        why, most = whys[step - 1], max(abs(part.logit) for part in whys[step - 1].parts)
+        said = browser.ask("document.getElementById('why-step').textContent")
+        assert said.startswith(f"Step {step}: the logit of {shown_alone(HOSTILE[why.token])} less that of ")
+        assert said.endswith(f"{shown_alone(HOSTILE[why.against])}, part by part: {why.difference:+.3f}.")
+        lines = browser.ask("[...document.querySelectorAll('#parts div')].map((line) => line.textContent)")
+        assert lines == [f"{part.name}{round(part.logit, 3) + 0.0:+.3f}" for part in why.parts]
+        reach = """[...document.querySelectorAll('#parts .track')].map((track) => {
+            const [all, bar] = [track, track.firstChild].map((each) => each.getBoundingClientRect());
+            const middle = all.left + all.width / 2;
+            return (bar.left < middle - 0.5 ? bar.left - middle : bar.right - middle) / all.width;
+        })"""
+        shares = [part.logit / most / 2 for part in why.parts]
+        assert browser.ask(reach) == pytest.approx(shares, abs=0.02)
+
+
 @needs_browser
 def test_hostile_tokens_are_shown_as_text(visit):
     decoding, page = hostile_page()
@@ -215,15 +367,16 @@ CONTRASTS = """(() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_on_every_shade(visit, scheme):
     """WCAG 2.2, 1.4.3 (AA): 4.5 to 1, for all text of a page that has every shade under both kinds of token."""
-    row = LayerRow(
-        1, (0,) * 18, False, tuple(math.log((0.5 + i // 2) / 9) for i in range(18)), (0.0,) * 18, (0.0,) * 18, (1,) * 18
-    )
-    last = LayerRow(
-        2, (0, 1) * 9, False, *(row.logprob_nats, row.entropy_bits, row.kl_to_final_bits, row.final_token_rank)
-    )
-    page = render_page(LayerDecoding("shared", 2, (0,), 18, (row, last), (1,) * 18), "p", HEAD, pieces_of(["a", "b"]))
+    chances = tuple(math.log((0.5 + i // 2) / 9) for i in range(18))
+    row = LayerRow(1, (0,) * 18, False, chances, (0.0,) * 18, (0.0,) * 18, (1,) * 18, tuple(map(float, range(18))))
+    last = replace(row, layer=2, ids=(0, 1) * 9)
+    decoding = LayerDecoding("shared", 2, (0,), 18, (row, last), (1,) * 18)
+    page = render_page(decoding, "p", HEAD, pieces_of(["a", "b"]), made_up_whys(decoding))
     assert {f"s{level}" for level in range(SHADES)} <= {c.get("class").split()[0] for c in cells_of(parsed(page))[0]}
-    contrasts = visit(page, scheme=scheme).ask(CONTRASTS)
+    browser = visit(page, scheme=scheme)
+    browser.click("#numbered")
+    assert browser.ask("new Set([...document.querySelectorAll('#text [title]')].map((e) => e.className)).size") == 9
+    contrasts = browser.ask(CONTRASTS)
     assert len(contrasts) > 15
     assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
@@ -236,6 +389,10 @@ def test_without_its_script_the_page_is_still_whole(real_page, visit):
     assert browser.ask("document.getElementById('switch').checkVisibility()") is False
     assert browser.ask("document.querySelectorAll('#layers tbody td small').length") == 12 * 16
     assert browser.ask("document.querySelector('.rows').checkVisibility()") is True
+    assert browser.ask("document.getElementById('shading').checkVisibility()") is False
+    assert browser.ask("document.querySelector('.shaded').nextElementSibling.innerText").startswith(
+        "shaded by how surprised layer 12 is at each token, in bits"
+    )
 
 
 @needs_browser

@@ -18,6 +18,7 @@ from layer_decoding.decoding import text as text_lens
 from layer_decoding.errors import Interrupted
 from layer_decoding.models import prompts
 from layer_decoding.models.prompts import encode_text
+from pages import by_id, data_of, parsed, text_of
 
 # ---------------------------------------------------------------- from a file to ids
 
@@ -112,6 +113,15 @@ def test_script_from_stdin_and_into_files(run, tmp_path):
     assert (code, err) == (0, "")
     assert json.loads(out)["layers"] == document["layers"]
     assert json.loads(out)["text"]["source"] == "-"
+
+
+def test_the_page_of_a_passage_has_every_lens(run, tmp_path):
+    page = tmp_path / "a.html"
+    assert run("-", "--passage", "2-6", "--lens", "linear,plain", "--save", page, stdin=STORY.encode())[0] == 0
+    root = parsed(page.read_text(encoding="utf-8"))
+    assert [reading["lens"] for reading in data_of(root)["readings"]] == ["linear", "plain"]
+    heads = by_id(root, "layers").findall("thead/tr/th")[1:]
+    assert [text_of(head) for head in heads] == ["1 upon", "2 a", "3 time", "4 there", "5 was"]  # the text's own
 
 
 @pytest.mark.parametrize(

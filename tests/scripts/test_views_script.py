@@ -11,6 +11,7 @@ from layer_decoding.cli.progress import ProgressLine
 from layer_decoding.decoding import greedy
 from layer_decoding.models import loading
 from layer_decoding.terminal.pieces import Pieces
+from pages import data_of, parsed
 from pictures import frames_in, lines_drawn
 from refusals import assert_refused
 
@@ -249,6 +250,40 @@ def test_own_context_in_files(run, tmp_path):
     assert run(*SHORT, "--context", "own", *options)[0] == 0
     with (tmp_path / "own.csv").open(encoding="utf-8", newline="") as file:
         assert {line["kl_to_final_bits"] for line in csv.DictReader(file)} == {""}
+
+
+def test_the_page_says_why_where_that_can_be_said(run, tmp_path):
+    page = tmp_path / "page.html"
+
+    def whys_of(*options):
+        assert run("--max-new-tokens", 3, "--save", page, *options)[0] == 0
+        data = data_of(parsed(page.read_text(encoding="utf-8")))
+        return [[data["names"][step[key]] for key in ("token", "against")] for step in data["why"]["steps"]]
+
+    usual = whys_of()
+    assert [token for token, _ in usual] == [" when", " the", " sun"]
+    asked = whys_of("--view", "why", "--step", 2, "--against", " moon")
+    assert asked == [usual[0], [" the", " moon"], usual[2]]
+    assert whys_of("--context", "own") == whys_of("--lens", "linear") == []
+
+
+def test_two_lenses_are_on_one_page(run, tmp_path):
+    """Along the same text, which is the model's whatever reads its layers."""
+    page = tmp_path / "page.html"
+    assert run("--max-new-tokens", 3, "--lens", "plain,linear", "--save", page)[0] == 0
+    data = data_of(parsed(page.read_text(encoding="utf-8")))
+    assert [reading["lens"] for reading in data["readings"]] == ["plain", "linear"]
+    assert data["why"]["steps"] == []
+    for reading in data["readings"]:
+        rows = json.loads(run("--max-new-tokens", 3, "--lens", reading["lens"], "--json")[1])["rows"]
+        names = [[data["names"][place] for place in tokens] for tokens in reading["tokens"]]
+        assert names == [row["tokens"] for row in rows]
+
+
+def test_two_lenses_need_a_page_and_one_text(run, tmp_path):
+    both = ["--lens", "plain,linear"]
+    assert_refused(run(*SHORT, *both, "--save", tmp_path / "a.json"), 2, "--save page.html")
+    assert_refused(run(*SHORT, *both, "--context", "own", "--save", tmp_path / "a.html"), 2, "--context shared")
 
 
 def test_json_on_stdout_beside_a_file(run, tmp_path):

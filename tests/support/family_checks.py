@@ -11,7 +11,16 @@ import pytest
 import torch
 
 import reference
-from layer_decoding import beam_search, decode_layers, explain, measure_text, read_layers, sample, truncate
+from layer_decoding import (
+    beam_search,
+    decode_layers,
+    explain,
+    explain_text,
+    measure_text,
+    read_layers,
+    sample,
+    truncate,
+)
 from layer_decoding.decoding.text import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.layers import HalfStep
@@ -165,6 +174,8 @@ def why(subject):
     assert found.total == pytest.approx(found.difference, abs=CLOSE)
     assert {part.layer for part in found.parts} - {None} == set(subject.layers)
     assert all(part.logit for part in found.parts)
+    together = explain_text(subject.model, decoding)[2]
+    assert [part.logit for part in together.parts] == pytest.approx([part.logit for part in found.parts], abs=CLOSE)
 
 
 # ---------------------------------------------------------------- beam search, sampling, a text, truncation

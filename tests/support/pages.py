@@ -3,12 +3,14 @@
 import json
 import math
 import random
+from dataclasses import replace
 from html.parser import HTMLParser
 from xml.etree.ElementTree import TreeBuilder
 
 from goldens import StoredPieces
-from layer_decoding.files.page import render_page
+from layer_decoding.files.page.page import render_page
 from layer_decoding.results.greedy import Candidate, LayerDecoding, LayerRow
+from layer_decoding.results.why import Contribution, Why
 from layer_decoding.terminal.pieces import alone, visible
 from layer_decoding.terminal.theme import Terminal
 
@@ -44,11 +46,41 @@ def made_up(layer_count=12, steps=64, candidates=5, vocabulary=None, context="sh
             entropy_bits=tuple(dice.uniform(0, 12) for _ in chosen),
             kl_to_final_bits=tuple(dice.expovariate(0.2) for _ in chosen) if shared else None,
             final_token_rank=tuple(int(dice.paretovariate(0.4)) for _ in chosen) if shared else None,
+            surprise_bits=tuple(dice.uniform(0, 15) for _ in chosen) if shared else None,
             candidates=tuple(chosen),
         )
         rows.append(row)
     settles = tuple(dice.randint(1, layer_count) for _ in range(steps)) if context == "shared" else None
     return LayerDecoding(context, layer_count, (1, 2), steps, tuple(rows), settles)
+
+
+def through_another(decoding, lens="linear", seed=1):
+    """The same text through another lens, out of dice; the last layer is left alone."""
+    ids = [token for row in decoding.rows for token in row.ids]
+    other = made_up(decoding.layer_count, len(decoding.text_ids), 3, max(ids) + 1, seed=seed)
+    rows = (*other.rows[:-1], decoding.final_row)
+    return replace(other, rows=rows, text_ids=decoding.text_ids, lens=lens)
+
+
+def two_lenses():
+    """A page with a switch, of hostile tokens: (the two decodings, the page)."""
+    first = made_up(5, 8, 3, len(HOSTILE))
+    both = [first, through_another(first)]
+    return both, render_page(first, "p", HEAD, pieces_of(HOSTILE), others=both[1:])
+
+
+def made_up_whys(decoding, seed=0):
+    """Why at each step of a decoding, out of dice."""
+    dice, whys = random.Random(seed), []
+    for step, token in enumerate(decoding.text_ids, 1):
+        parts = [Contribution("embeddings", None, dice.gauss(0, 1))]
+        for layer in range(1, decoding.layer_count + 1):
+            parts += [Contribution(kind, layer, dice.gauss(0, 1)) for kind in ("attention", "mlp")]
+        against = decoding.text_ids[step % len(decoding.text_ids)]
+        total = math.fsum(part.logit for part in parts)
+        written = decoding.text_ids[: step - 1]
+        whys.append(Why(step, decoding.layer_count, (1,), written, token, against, total, tuple(parts)))
+    return whys
 
 
 def pieces_of(texts):
@@ -116,3 +148,8 @@ def token_and_number(cell):
 
 def data_of(root):
     return json.loads(by_id(root, "data").text)
+
+
+def reading_of(root):
+    """What the script is given of the lens that is shown first."""
+    return data_of(root)["readings"][0]

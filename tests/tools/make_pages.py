@@ -126,7 +126,7 @@ def photograph(file: Path, command: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder) / "page.html"
             save(command, page)
-            browser.open(page, width=1280, height=1070)
+            browser.open(page, width=1280, height=1140)
             browser.point("#layers tbody tr:nth-child(10) td:nth-child(7)")
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(browser.picture())

@@ -14,9 +14,14 @@ HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "gpt2_multi_layers_decoding"
 PACKAGE = SOURCE / "layer_decoding"
 WITHOUT_DOCSTRING = {
-    "files/page.css": "how the page looks, on a screen and on paper",
-    "files/page.html.j2": "its elements, with what a reader sees before any script runs",
-    "files/page.js": "what lies behind a cell, another measure, arrow keys",
+    "files/page/page.css": "how the page looks, on a screen and on paper",
+    "files/page/page.html.j2": "its elements, with what a reader sees before any script runs",
+    "files/page/table.js": "what lies behind a cell, arrow keys",
+    "files/page/paper.js": "the table cut into panels where it is printed",
+    "files/page/start.js": "the end of its script, where all of it begins",
+    "files/page/switch.js": "another measure, another lens, or where the lenses differ",
+    "files/page/text.js": "the text in the shades of another layer, a token's number",
+    "files/page/why.js": "the bars of the column pointed at",
     "mini_gpt2/README.md": "the model's card: data, recipe, score, limits",
     "mini_gpt2/config.json": "its shape",
     "mini_gpt2/generation_config.json": "its special tokens",

@@ -15,6 +15,7 @@ import torch
 from layer_decoding.decoding.contexts import prefill
 from layer_decoding.decoding.greedy import decode_layers
 from layer_decoding.decoding.steps import Steps
+from layer_decoding.decoding.why import explain_text
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import PLAIN_LENS, Layer
 from layer_decoding.lens.blocks import stacked
@@ -28,6 +29,7 @@ from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, check_switches, context_length, select_layers
 from layer_decoding.results.greedy import LayerDecoding
 from layer_decoding.results.measures import fields
+from layer_decoding.results.why import Why
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -129,6 +131,10 @@ class Explorer:
             on_step=lambda step, _: on_step(step),
         )
         return decoding.rows[0].ids
+
+    def whys(self, decoding: LayerDecoding) -> tuple[Why, ...]:
+        """Why at each step of a text, see `explain_text`."""
+        return explain_text(self.model, decoding)
 
     def keep(self, texts: Iterable[Sequence[int]]) -> None:
         """Forget the caches from which none of these texts would be read on."""

@@ -2,11 +2,13 @@
 
     logit_t - logit_a = embeddings + Σ (attention_k + mlp_k) + biases        the final norm's scale held as it is
 
-One pass over the text; see `lens.inside.added` for the parts and `lens.inside.ending` for what they meet at the end.
+One pass over the text, whether for one step or for many; see `lens.inside.added` for the parts and
+`lens.inside.ending` for what they meet at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,16 +20,17 @@ from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.inside.added import Added, added_in_blocks
 from layer_decoding.lens.inside.ending import Preference, preference, watched_ending
 from layer_decoding.lens.inside.heads import Heads, watched_heads
-from layer_decoding.lens.lens import NOT_BY_LAYER, find_lens
+from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, find_lens
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import check_ids
 from layer_decoding.results.greedy import LayerDecoding
-from layer_decoding.results.why import Contribution, Why
+from layer_decoding.results.why import Contribution, PartName, Why
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _MOST_MISSING = 1e-3  # logits
+_AT_ONCE = 64  # steps of a text in one pass: their logits are each as wide as the vocabulary
 
 
 def explain(
@@ -47,42 +50,44 @@ def explain(
         UsageError: no such step, token or layer; a token against itself.
         LayerDecodingError: the model cannot be taken apart so, or its parts do not add up to the difference.
     """
-    lens = find_lens(model)
-    blocks = lens.blocks
-    _check(model, decoding, step, against, heads, blocks.count)
-    parts = lens.parts
-    token, written = decoding.text_ids[step - 1], decoding.text_ids[: step - 1]
-    ids = torch.tensor([[*decoding.prompt_ids, *written]], device=device_of(model))
-    with torch.inference_mode(), ExitStack() as stack:
-        outputs = stack.enter_context(block_outputs(blocks))
-        added = stack.enter_context(added_in_blocks(blocks, parts))
-        ending = stack.enter_context(watched_ending(blocks))
-        split = None if heads is None else stack.enter_context(watched_heads(blocks, heads, parts[heads - 1]))
-        with refusing(model, NOT_BY_LAYER):
-            answer: Any = model(input_ids=ids, use_cache=False, logits_to_keep=1)
-    with torch.inference_mode(), refusing(model, NOT_BY_LAYER):
-        logits = answer.logits[0, -1]
-        check_finite(logits)
-        other = _runner_up(logits, token) if against is None else against
-        found = preference(ending, outputs[blocks.count][0], logits, token, other)
-        contributions = tuple(_contributions(added, found, split))
-    why = Why(
-        step,
-        blocks.count,
-        decoding.prompt_ids,
-        written,
-        token,
-        other,
-        found.difference,
-        contributions,
-        found.soft_cap,
-    )
-    _check_sum(model, why)
-    return why
+    _check(model, decoding, step, against, heads)
+    others = {} if against is None else {step: against}
+    return _explained(find_lens(model), decoding, range(step, step + 1), others, heads)[0]
+
+
+def explain_text(
+    model: "PreTrainedModel",
+    decoding: LayerDecoding,
+    step: int = 1,
+    against: int | None = None,
+    heads: int | None = None,
+) -> tuple[Why, ...]:
+    """`explain` at every step of a text, T of them, in one pass for each 64; `against` is the other token at `step`.
+
+    Empty where there is nothing to explain by it: in own context, whose layers read texts of their own; where a fitted
+    lens reads the layers, which shows another thing than what they add; where `explain` would refuse the model.
+
+    Raises:
+        UsageError: as `explain`.
+    """
+    if decoding.context == "own" or decoding.lens != "plain" or not decoding.text_ids:
+        return ()
+    others = {} if against is None else {step: against}
+    count = len(decoding.text_ids)
+    try:
+        _check(model, decoding, step, against, heads)
+        lens = find_lens(model)
+        starts = range(1, count + 1, _AT_ONCE)
+        passes = [range(first, min(first + _AT_ONCE, count + 1)) for first in starts]
+        return tuple(why for steps in passes for why in _explained(lens, decoding, steps, others, heads))
+    except UsageError:
+        raise
+    except LayerDecodingError:
+        return ()
 
 
 def _check(
-    model: "PreTrainedModel", decoding: LayerDecoding, step: int, against: int | None, heads: int | None, count: int
+    model: "PreTrainedModel", decoding: LayerDecoding, step: int, against: int | None, heads: int | None
 ) -> None:
     """Refuse what there is not, and numbers whose rounding is larger than many a part."""
     if torch.finfo(model.dtype).bits < 32:
@@ -95,13 +100,54 @@ def _check(
             f"There is no step {step}: the text ended after {len(decoding.text_ids)} tokens; choose one up to that.",
             settings=["step"],
         )
-    if heads is not None and not 1 <= heads <= count:
+    if heads is not None and not 1 <= heads <= decoding.layer_count:
         raise UsageError(
-            f"There is no layer {heads} with heads; this model has layers 1 to {count}.", settings=["heads"]
+            f"There is no layer {heads} with heads; this model has layers 1 to {decoding.layer_count}.",
+            settings=["heads"],
         )
     if against == decoding.text_ids[step - 1]:
         raise UsageError(f"Token {against} is the one at step {step} itself; name another.", settings=["against"])
     check_ids(model, [] if against is None else [against])
+
+
+def _explained(
+    lens: Lens, decoding: LayerDecoding, steps: range, against: Mapping[int, int], heads: int | None
+) -> list[Why]:
+    """Why at neighbouring steps, in one pass over the text up to the last of them; `against` are tokens {step: id}."""
+    model, blocks, parts, positions = lens.model, lens.blocks, lens.parts, slice(-len(steps), None)
+    ids = [*decoding.prompt_ids, *decoding.text_ids[: steps[-1] - 1]]
+    with torch.inference_mode(), ExitStack() as stack:
+        outputs = stack.enter_context(block_outputs(blocks, positions))
+        added = stack.enter_context(added_in_blocks(blocks, parts, positions))
+        ending = stack.enter_context(watched_ending(blocks, positions))
+        split = (
+            None if heads is None else stack.enter_context(watched_heads(blocks, heads, parts[heads - 1], positions))
+        )
+        with refusing(model, NOT_BY_LAYER):
+            read = torch.tensor([ids], device=device_of(model))
+            answer: Any = model(input_ids=read, use_cache=False, logits_to_keep=len(steps))
+    whys = []
+    with torch.inference_mode(), refusing(model, NOT_BY_LAYER):
+        check_finite(answer.logits)
+        summands = list(_summands(added, split))
+        for place, step in enumerate(steps):
+            token, logits = decoding.text_ids[step - 1], answer.logits[0, place - len(steps)]
+            other = against.get(step, _runner_up(logits, token))
+            found = preference(ending, place, outputs[blocks.count][0, place], logits, token, other)
+            why = Why(
+                step,
+                blocks.count,
+                decoding.prompt_ids,
+                decoding.text_ids[: step - 1],
+                token,
+                other,
+                found.difference,
+                tuple(_contributions(summands, place, found)),
+                found.soft_cap,
+            )
+            _check_sum(model, why)
+            whys.append(why)
+    return whys
 
 
 def _runner_up(logits: torch.Tensor, token: int) -> int:
@@ -111,30 +157,45 @@ def _runner_up(logits: torch.Tensor, token: int) -> int:
     return int(others.argmax())
 
 
-def _contributions(added: dict[int, Added], found: Preference, split: Heads | None) -> Sequence[Contribution]:
+@dataclass(frozen=True)
+class _Summand:
+    """What one part added to the state at each of the steps, [T, D] float64."""
+
+    part: PartName
+    layer: int | None
+    states: torch.Tensor
+    head: int | None = None
+
+
+def _summands(added: dict[int, Added], split: Heads | None) -> Iterator[_Summand]:
     """From the embeddings up; what a layer does not have, or does not add to, is no part."""
 
-    def logit(state: torch.Tensor) -> float:
-        return float(state.flatten().double().cpu() @ found.gradient)
+    def exact(states: torch.Tensor) -> torch.Tensor:
+        return states.cpu().double()
 
-    contributions = [Contribution("embeddings", None, logit(added[1].before))]
+    yield _Summand("embeddings", None, exact(added[1].before[0]))
     for layer, block in sorted(added.items()):
         kinds = {part.is_attention for part, _ in block.parts}
         if split is not None and layer == split.layer:
             answers, bias = split.answers()
-            contributions += [Contribution("attention", layer, logit(bias))] * bool(bias.any())
-            contributions += [
-                Contribution("attention", layer, logit(answer), head) for head, answer in enumerate(answers, 1)
-            ]
+            if bias.any():
+                yield _Summand("attention", layer, exact(bias.expand_as(answers[0])))
+            for head, states in enumerate(answers, 1):
+                yield _Summand("attention", layer, exact(states), head)
         elif True in kinds:
-            contributions.append(Contribution("attention", layer, logit(block.of(attention=True))))
+            yield _Summand("attention", layer, exact(block.of(attention=True)[0]))
         if False in kinds:
-            contributions.append(Contribution("mlp", layer, logit(block.of(attention=False))))
+            yield _Summand("mlp", layer, exact(block.of(attention=False)[0]))
+
+
+def _contributions(summands: Sequence[_Summand], place: int, found: Preference) -> Iterator[Contribution]:
+    """What each summand adds at one of the steps, then what the biases after the blocks add."""
+    for summand in summands:
+        yield Contribution(summand.part, summand.layer, float(summand.states[place] @ found.gradient), summand.head)
     if found.norm_bias is not None:
-        contributions.append(Contribution("norm bias", None, found.norm_bias))
+        yield Contribution("norm bias", None, found.norm_bias)
     if found.head_bias is not None:
-        contributions.append(Contribution("head bias", None, found.head_bias))
-    return contributions
+        yield Contribution("head bias", None, found.head_bias)
 
 
 def _check_sum(model: "PreTrainedModel", why: Why) -> None:

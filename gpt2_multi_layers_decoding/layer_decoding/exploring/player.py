@@ -184,10 +184,14 @@ class Player:
         branch = board.texts.branch
         if not branch.ids:
             raise LayerDecodingError("Nothing is written yet; press space for a token before saving.")
-        save(
-            task.path,
-            text_writers(lambda: self.decoding(branch), self.read, lambda: self.document(branch), self.pieces),
+        writers = text_writers(
+            lambda: self.decoding(branch),
+            self.read,
+            lambda: self.document(branch),
+            self.pieces,
+            lambda: self.explorer.whys(self.decoding(branch)),
         )
+        save(task.path, writers)
         report(Reply(message=f"Saved {task.path}."))
 
     def _copy(self, _: Copy, board: Board, report: Report, __: object) -> None:

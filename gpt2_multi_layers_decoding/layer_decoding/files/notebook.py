@@ -1,15 +1,17 @@
 """A decoding in a notebook: a table that shows itself, a page in one line, a frame of numbers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment
 
 from layer_decoding.files.documents import greedy_document
-from layer_decoding.files.page import render_page
+from layer_decoding.files.page.page import render_page
 from layer_decoding.files.saving import save
 from layer_decoding.files.tables import COLUMNS, table_rows
 from layer_decoding.results.greedy import LayerDecoding
+from layer_decoding.results.why import Why
 from layer_decoding.terminal.pieces import Pieces, token_texts
 from layer_decoding.terminal.theme import Terminal
 from layer_decoding.views.rows import compare, render_decoding
@@ -54,8 +56,17 @@ def show(decoding: LayerDecoding, tokenizer: Any, prompt: str = "") -> Shown:
     return Shown(decoding, tokenizer, prompt)
 
 
-def save_page(decoding: LayerDecoding, loaded: "LoadedModel", path: str | Path, prompt: str = "") -> None:
+def save_page(
+    decoding: LayerDecoding,
+    loaded: "LoadedModel",
+    path: str | Path,
+    prompt: str = "",
+    whys: Sequence[Why] = (),
+    others: Sequence[LayerDecoding] = (),
+) -> None:
     """Write the page of a decoding, whole or not at all.
+
+    `whys`, from `explain_text`, are its bars; `others`, from `read_layers` along the same text, are other lenses.
 
     Raises:
         UsageError: a name that does not end in .html.
@@ -63,7 +74,7 @@ def save_page(decoding: LayerDecoding, loaded: "LoadedModel", path: str | Path, 
     """
     pieces = Pieces(loaded.tokenizer)
     head = greedy_document(decoding, prompt, loaded, pieces)
-    save(Path(path), {".html": lambda: render_page(decoding, prompt, head, pieces).encode()})
+    save(Path(path), {".html": lambda: render_page(decoding, prompt, head, pieces, whys, others).encode()})
 
 
 def to_dataframe(decoding: LayerDecoding, tokenizer: Any) -> Any:

@@ -13,6 +13,10 @@ _GAP = 2  # cells before a column
 _MOST_BAR = 24  # cells of the longest bar
 _MOST_TOKEN = 16  # cells: a longer token is shortened
 _NAMED = 3  # of the largest parts, painted as such and named in a sentence
+HELD_FIXED = (
+    "Direct logit attribution (Elhage et al. 2021): the final norm divides by the size of the whole state, which is"
+    " held as it is at this position. What a part adds is no proof of a cause: others might have added it instead."
+)
 
 
 def render_why(why: Why, prompt: str, pieces: Pieces, terminal: Terminal) -> list[str]:
@@ -53,7 +57,7 @@ def signed(logit: float) -> str:
 def _bars(why: Why, terminal: Terminal) -> list[str]:
     """A line a part: its name, its number, a bar to the left of the middle where it is for the other token."""
     roles: list[Role] = ["chosen" if part in largest(why.parts) else "plain" for part in why.parts]
-    names = [[Span(_name(part, why), role)] for part, role in zip(why.parts, roles, strict=True)]
+    names = [[Span(part_name(part, why), role)] for part, role in zip(why.parts, roles, strict=True)]
     numbers = [[Span(signed(part.logit), role)] for part, role in zip(why.parts, roles, strict=True)]
     columns = [Column(names, gap=0), Column(numbers, _GAP, right=True)]
     needed = sum(column.width for column in columns)
@@ -67,7 +71,7 @@ def _bars(why: Why, terminal: Terminal) -> list[str]:
     return [painted(line, terminal) for line in side_by_side(columns)]
 
 
-def _name(part: Contribution, why: Why) -> str:
+def part_name(part: Contribution, why: Why) -> str:
     """A part's name; of an attention that is split, what it adds whatever its heads say is its bias."""
     split = any(other.head is not None and other.layer == part.layer for other in why.parts)
     return f"{part.name}, bias" if split and part.part == "attention" and part.head is None else part.name
@@ -82,13 +86,16 @@ def _bar(share: float, cells: int, terminal: Terminal) -> str:
 
 def _notes(why: Why, token: str, against: str) -> list[list[Span]]:
     """The largest parts, how to read the bars, and the sum."""
-    named = ", ".join(f"{_name(part, why)} {signed(part.logit)}" for part in largest(why.parts))
-    cap = "" if why.soft_cap is None else f", before the soft cap of {why.soft_cap:g} that it puts over them"
+    named = ", ".join(f"{part_name(part, why)} {signed(part.logit)}" for part in largest(why.parts))
     bars = [f"Largest: {named}. To the right for", f" '{token}'", ", to the left for", f" '{against}'", "."]
-    said = [
-        "Direct logit attribution (Elhage et al. 2021): the final norm divides by the size of the whole state, which is"
-        " held as it is at this position. What a part adds is no proof of a cause: others might have added it instead.",
-        f"The parts add up to {signed(why.total)}; the model's own difference is {signed(why.difference)}{cap};"
-        f" missing {abs(why.missing):.0e}.",
-    ]
+    said = [HELD_FIXED, sum_sentence(why)]
     return [[Span(text, glued=text.startswith(" '")) for text in bars], *([Span(text)] for text in said)]
+
+
+def sum_sentence(why: Why) -> str:
+    """What the parts add up to, what the model itself says, and what is missing."""
+    cap = "" if why.soft_cap is None else f", before the soft cap of {why.soft_cap:g} that it puts over them"
+    return (
+        f"The parts add up to {signed(why.total)}; the model's own difference is {signed(why.difference)}{cap};"
+        f" missing {abs(why.missing):.0e}."
+    )

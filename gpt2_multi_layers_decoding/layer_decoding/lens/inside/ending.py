@@ -1,4 +1,4 @@
-"""What a model does after its blocks, at one position, as a linear map of the last hidden state.
+"""What a model does after its blocks, position by position, as a linear map of the last hidden state.
 
     logit_t - logit_a = scale · (norm(hidden) · (U_t - U_a) + b_t - b_a)
     norm(hidden) = weight ∘ (hidden - its mean) / its size + bias          (a LayerNorm; an RMSNorm takes no mean off)
@@ -25,7 +25,7 @@ _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")  # what configuratio
 
 @dataclass
 class Ending:
-    """The modules that read the last position after the blocks, in order: (module, hidden [D], answer)."""
+    """The modules that read some positions, T of them, after the blocks, in order: (module, hidden [T, D], answer)."""
 
     blocks: Blocks
     calls: list[tuple[torch.nn.Module, torch.Tensor, torch.Tensor]] = field(default_factory=list)
@@ -46,14 +46,14 @@ class Preference:
 
 
 @contextmanager
-def watched_ending(blocks: Blocks) -> Iterator[Ending]:
-    """While open, a forward pass leaves what the norm and the head were given and answered."""
+def watched_ending(blocks: Blocks, positions: slice) -> Iterator[Ending]:
+    """While open, a forward pass leaves what the norm and the head were given and answered at the last positions."""
     ending = Ending(blocks)
     inside = set(blocks.modules.modules())
 
     def keep(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if all(isinstance(value, torch.Tensor) and value.ndim == 3 for value in [*args[:1], output]) and args:
-            ending.calls.append((module, args[0][0, -1], output[0, -1]))
+            ending.calls.append((module, args[0][0, positions], output[0, positions]))
 
     with ExitStack() as hooks:
         for module in blocks.model.modules():
@@ -62,19 +62,22 @@ def watched_ending(blocks: Blocks) -> Iterator[Ending]:
         yield ending
 
 
-def preference(ending: Ending, hidden: torch.Tensor, logits: torch.Tensor, token: int, against: int) -> Preference:
-    """The map, for the last block's output [D] and the model's logits [V] of the pass that was watched.
+def preference(
+    ending: Ending, place: int, hidden: torch.Tensor, logits: torch.Tensor, token: int, against: int
+) -> Preference:
+    """The map at one place of those watched, for the last block's output [D] and the model's logits [V] there.
 
     Raises:
         LayerDecodingError: what comes after the blocks is not a norm and a head, with a scale or a soft cap at most.
     """
     model = ending.blocks.model
     head = model.get_output_embeddings()
-    of_head = [(given, answer) for module, given, answer in ending.calls if module is head]
+    calls = [(module, given[place], answer[place]) for module, given, answer in ending.calls]
+    of_head = [(given, answer) for module, given, answer in calls if module is head]
     if not of_head:
         raise _not_linear(ending.blocks, "its head is not one product")
     normalised, raw = of_head[0]
-    norms = [m for m, given, answer in ending.calls if _same(given, hidden) and _same(answer, normalised)]
+    norms = [m for m, given, answer in calls if _same(given, hidden) and _same(answer, normalised)]
     if not norms:
         raise _not_linear(ending.blocks, "there is more than a norm before its head")
     scale, cap = _after_head(ending.blocks, raw, logits)
@@ -84,13 +87,13 @@ def preference(ending: Ending, hidden: torch.Tensor, logits: torch.Tensor, token
     size = float(rest @ direction / (direction @ direction))
     if (rest - size * direction).abs().max() > _ROUNDING * rest.abs().max():
         raise _not_linear(ending.blocks, "its last norm is neither a LayerNorm nor an RMSNorm")
-    rows = head.weight[[token, against]].double().cpu()
+    rows = _double(head.weight[[token, against]])
     towards = rows[0] - rows[1]
     gradient = scale * size * weight * towards
     head_bias = getattr(head, "bias", None)
-    of_biases = None if head_bias is None else head_bias[[token, against]].double().tolist()
+    of_biases = None if head_bias is None else _double(head_bias[[token, against]]).tolist()
     return Preference(
-        difference=scale * float(raw[token].double() - raw[against].double()),
+        difference=scale * (float(raw[token]) - float(raw[against])),
         gradient=gradient - gradient.mean() * is_centred,  # the same as to take off the mean of each summand
         norm_bias=scale * float(bias @ towards) if bias.any() else None,
         head_bias=None if of_biases is None else scale * (of_biases[0] - of_biases[1]),
@@ -125,7 +128,7 @@ def _after_head(blocks: Blocks, raw: torch.Tensor, logits: torch.Tensor) -> tupl
 
 
 def _double(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.double().cpu()
+    return tensor.cpu().double()  # in this order: some accelerators have no float64
 
 
 def _near(ours: torch.Tensor, theirs: torch.Tensor) -> bool:

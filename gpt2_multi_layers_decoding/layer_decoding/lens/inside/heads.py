@@ -20,7 +20,7 @@ from layer_decoding.models.sizes import text_config
 
 @dataclass
 class Heads:
-    """One layer's attention at the last position: the product at its end, and what it was given."""
+    """One layer's attention at some positions, T of them: the product at its end, and what it was given."""
 
     blocks: Blocks
     layer: int
@@ -29,7 +29,7 @@ class Heads:
     whole: list[torch.Tensor] = field(default_factory=list)  # the attention's answer
 
     def answers(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What each head adds to the hidden state, [H, D], and what is added whatever they say, [D].
+        """What each head adds to the hidden states, [H, T, D], and what is added whatever they say, [D].
 
         Raises:
             LayerDecodingError: the attention does not end in a product of its heads.
@@ -40,15 +40,15 @@ class Heads:
             raise _no_heads(self.blocks, self.layer)
         product, given = ends[0]
         apart = torch.zeros(count, *given.shape, dtype=given.dtype, device=given.device)
-        for head, (alone, values) in enumerate(zip(apart, given.chunk(count), strict=True)):
-            alone.chunk(count)[head].copy_(values)
-        nothing = product(torch.zeros_like(given)[None, None])[0, 0]
-        answers = product(apart[:, None])[:, 0] - nothing
+        for head, (alone, values) in enumerate(zip(apart, given.chunk(count, -1), strict=True)):
+            alone.chunk(count, -1)[head].copy_(values)
+        nothing = product(torch.zeros_like(given[None, :1]))[0, 0]
+        answers = product(apart) - nothing
         return answers * self.part.factor, nothing * self.part.factor
 
 
 @contextmanager
-def watched_heads(blocks: Blocks, layer: int, parts: Sequence[Part]) -> Iterator[Heads]:
+def watched_heads(blocks: Blocks, layer: int, parts: Sequence[Part], positions: slice) -> Iterator[Heads]:
     """While open, a forward pass leaves what is needed to tell the heads of a layer apart.
 
     Raises:
@@ -62,10 +62,10 @@ def watched_heads(blocks: Blocks, layer: int, parts: Sequence[Part]) -> Iterator
 
     def keep(module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor) and not [*module.children()]:
-            heads.calls.append((module, args[0][0, -1], output[0, -1]))
+            heads.calls.append((module, args[0][0, positions], output[0, positions]))
 
     def finish(_module: torch.nn.Module, _args: object, output: Any) -> None:
-        heads.whole.append(hidden_output(output)[0, -1])
+        heads.whole.append(hidden_output(output)[0, positions])
 
     with ExitStack() as hooks:
         for module in heads.part.module.modules():

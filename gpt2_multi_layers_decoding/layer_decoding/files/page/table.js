@@ -1,5 +1,5 @@
 "use strict";
-// The table comes alive: what lies behind a cell, another measure, arrow keys, panels for paper.
+// The table comes alive: what lies behind a cell, and arrow keys. The files beside this one are more of the same script.
 // Text enters the page through textContent alone, so that no token can become markup.
 
 const decoding = JSON.parse(document.getElementById("data").textContent);
@@ -7,7 +7,9 @@ const table = document.getElementById("layers");
 const rows = [...table.tBodies[0].rows].map((row) => [...row.cells].slice(1)); // [R][T]
 const byId = (id) => document.getElementById(id);
 let selected = { row: 0, step: 0 }; // where the keyboard is: the table's one tab stop
-let measureShown = Object.keys(decoding.measures)[0];
+let lensShown = "0"; // the number of a reading, or "all"
+let measureShown = Object.keys(decoding.readings[0].measures)[0];
+const seen = () => (lensShown === "all" ? decoding.readings : [decoding.readings[lensShown]]);
 
 // ---- one cell, seen closely
 
@@ -17,23 +19,40 @@ function positionOf(cell) {
 }
 
 function describe({ row, step }) {
-  const measures = Object.values(decoding.measures);
+  const through = seen();
+  const [first] = through;
   return {
     place: `Layer ${decoding.layers[row]}, token ${step + 1}`,
-    token: decoding.names[decoding.tokens[row][step]],
-    agreement: agreementOf(row, step),
-    numbers: measures.map((measure) => [measure.label, measure.texts[row][step]]),
-    candidates: (decoding.candidates[row][step] ?? []).map(([index, share]) => [decoding.names[index], share]),
+    token: nameIn(first, row, step),
+    agreement: through.length > 1 ? comparisonOf(through, row, step) : agreementOf(first, row, step),
+    numbers: Object.entries(first.measures).map(([key, { label }]) => [
+      label,
+      through.map(({ measures }) => measures[key].texts[row][step]).join(" · "),
+    ]),
+    candidates: through.map(({ lens, candidates }) => [
+      lens,
+      (candidates[row][step] ?? []).map(([index, share]) => [decoding.names[index], share]),
+    ]),
   };
 }
 
-function agreementOf(row, step) {
-  const differs = rows[row][step].querySelector("u") !== null;
+function nameIn({ tokens }, row, step) {
+  return decoding.names[tokens[row][step]];
+}
+
+function agreementOf(reading, row, step) {
+  const differs = reading.differs[row][step] === "1";
   const last = decoding.layers.length - 1;
   if (row === last) return "what the model wrote";
   if (decoding.context === "own") return differs ? `not in layer ${decoding.last}'s text` : `in layer ${decoding.last}'s text too`;
   if (!differs) return `layer ${decoding.last}'s token too`;
-  return `differs: layer ${decoding.last} says “${decoding.names[decoding.tokens[last][step]]}”`;
+  return `differs: layer ${decoding.last} says “${nameIn(reading, last, step)}”`;
+}
+
+function comparisonOf(through, row, step) {
+  const lenses = through.map(({ lens }) => lens).join(" and ");
+  if (decoding.parted.cells[row][step] === "0") return `the same through ${lenses}`;
+  return through.map((reading) => `${reading.lens}: “${nameIn(reading, row, step)}”`).join(", ");
 }
 
 function show(position) {
@@ -45,8 +64,18 @@ function show(position) {
   byId("agreement").textContent = agreement;
   byId("numbers").replaceChildren(...numbers.flatMap(([label, text]) => [element("dt", label), element("dd", text)]));
   byId("numbers").hidden = numbers.length === 0;
-  byId("candidates").hidden = candidates.length === 0;
-  byId("candidates").tBodies[0].replaceChildren(...candidates.map(candidateRow));
+  byId("candidates").hidden = candidates.every(([, likeliest]) => likeliest.length === 0);
+  byId("candidates").tBodies[0].replaceChildren(...candidates.flatMap(candidateRows));
+  showWhy(position.step);
+}
+
+function candidateRows([lens, likeliest]) {
+  if (lensShown !== "all") return likeliest.map(candidateRow);
+  const [heading, name] = [element("tr"), element("th", lens)];
+  name.colSpan = 2;
+  name.scope = "rowgroup";
+  heading.append(name);
+  return [heading, ...likeliest.map(candidateRow)];
 }
 
 function candidateRow([token, share]) {
@@ -62,9 +91,11 @@ function candidateRow([token, share]) {
 function speak(position) {
   const { place, token, agreement, numbers, candidates } = describe(position);
   const measures = numbers.map(([label, text]) => `${label} ${text}`);
-  const likeliest = candidates.map(([name, share]) => `“${name}” ${share}`);
-  const ending = likeliest.length ? ` Likeliest: ${likeliest.join(", ")}.` : "";
-  byId("spoken").textContent = `${[`${place}: “${token}”`, agreement, ...measures].join(", ")}.${ending}`;
+  const endings = candidates.map(([lens, likeliest]) => {
+    const through = lensShown === "all" ? ` through ${lens}` : "";
+    return likeliest.length ? ` Likeliest${through}: ${likeliest.map(([name, share]) => `“${name}” ${share}`).join(", ")}.` : "";
+  });
+  byId("spoken").textContent = `${[`${place}: “${token}”`, agreement, ...measures].join(", ")}.${endings.join("")}`;
 }
 
 function element(name, text = "", className = "") {
@@ -133,70 +164,3 @@ function comeAlive() {
   for (const id of ["details", "keys"]) byId(id).hidden = false;
 }
 
-// ---- the switch
-
-function switchTo(name) {
-  const { meaning, low, high, texts, levels } = decoding.measures[name];
-  for (const [id, text] of Object.entries({ meaning, low, high })) byId(id).textContent = text;
-  rows.forEach((cells, row) =>
-    cells.forEach((cell, step) => {
-      cell.classList.replace(`s${decoding.measures[measureShown].levels[row][step]}`, `s${levels[row][step]}`);
-      cell.lastChild.textContent = texts[row][step];
-    }),
-  );
-  measureShown = name;
-}
-
-function offerSwitch() {
-  const form = byId("switch");
-  if (!form) return;
-  form.hidden = false;
-  form.addEventListener("change", (event) => switchTo(event.target.value));
-  const checked = form.querySelector(":checked"); // a browser keeps the choice over a reload
-  if (checked.value !== measureShown) switchTo(checked.value);
-}
-
-// ---- paper: columns that fit side by side, one panel under another
-
-const PAPER_WIDTH = 660 / 0.85; // CSS pixels: A4 or Letter upright, less the margins; the stylesheet prints tables at 85%
-
-function panelStarts() {
-  const [label, ...columns] = [...table.rows[0].cells].map((cell) => cell.offsetWidth);
-  const starts = [];
-  let room = 0;
-  columns.forEach((width, step) => {
-    room -= width;
-    if (room < 0) {
-      starts.push(step);
-      room = PAPER_WIDTH - label - width;
-    }
-  });
-  return starts;
-}
-
-function panel(start, end) {
-  const copy = table.cloneNode(true);
-  copy.removeAttribute("id");
-  for (const row of copy.rows) {
-    [...row.cells].slice(1).forEach((cell, step) => (step < start || step >= end) && cell.remove());
-  }
-  return copy;
-}
-
-addEventListener("beforeprint", () => {
-  const starts = panelStarts();
-  const panels = element("div", "", "panels");
-  panels.append(...starts.map((start, index) => panel(start, starts[index + 1] ?? Infinity)));
-  byId("scroller").after(panels);
-  document.body.classList.add("in-panels");
-});
-
-addEventListener("afterprint", () => {
-  document.querySelector(".panels")?.remove();
-  document.body.classList.remove("in-panels");
-});
-
-if (rows.some((cells) => cells.length > 0)) {
-  comeAlive();
-  offerSwitch();
-}
