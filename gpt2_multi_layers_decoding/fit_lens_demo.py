@@ -76,7 +76,7 @@ def show(args: Namespace) -> None:
     loaded = load(args)
     lenses = fit(args, loaded, some_ids(loaded, documents, args.tokens * 5 // 4))
 
-    from layer_decoding.decoding.text import measure_text
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.lens.fitted.file import cached_place, lens_bytes
 
     ids = [token for document in some_ids(loaded, held_out, HELD_OUT_TOKENS) for token in document]

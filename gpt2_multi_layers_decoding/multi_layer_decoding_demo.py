@@ -85,7 +85,7 @@ def show(args: Namespace) -> None:
     loaded, prompt, prompt_ids = load_prompted(args)
 
     from layer_decoding.decoding.greedy import decode_layers
-    from layer_decoding.decoding.text import track_step
+    from layer_decoding.decoding.text.along import track_step
     from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
 

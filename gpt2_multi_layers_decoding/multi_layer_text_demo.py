@@ -109,7 +109,8 @@ def show(args: Namespace) -> None:
     text = read_text(args.file)
     loaded = load(args)
 
-    from layer_decoding.decoding.text import measure_text, read_passage, track_step
+    from layer_decoding.decoding.text.along import read_passage, track_step
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
     from layer_decoding.models.prompts import encode_prompt, encode_text

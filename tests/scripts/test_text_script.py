@@ -14,7 +14,7 @@ import goldens
 import multi_layer_text_demo as demo
 from conftest import SOURCE, STORY
 from layer_decoding.cli.input import read_text
-from layer_decoding.decoding import text as text_lens
+from layer_decoding.decoding.text import means
 from layer_decoding.errors import Interrupted
 from layer_decoding.models import prompts
 from layer_decoding.models.prompts import encode_text
@@ -154,7 +154,7 @@ def test_interrupted_script_shows_what_was_read(run, monkeypatch):
     def measure(*_args, **_options):
         raise Interrupted(goldens.stored_text()[0])
 
-    monkeypatch.setattr(text_lens, "measure_text", measure)
+    monkeypatch.setattr(means, "measure_text", measure)
     code, out, err = run("-", "--quiet", stdin=STORY.encode())
     assert code == 130
     assert "Means over 18 predicted tokens of 20" in out

@@ -12,7 +12,7 @@ import torch
 
 import reference
 from layer_decoding import beam_search, decode_layers, explain, measure_text, read_layers, sample, truncate
-from layer_decoding.decoding.text import read_passage
+from layer_decoding.decoding.text.along import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.layers import HalfStep
 from refusals import assert_sentence
