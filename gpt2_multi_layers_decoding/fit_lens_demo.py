@@ -94,7 +94,8 @@ def show(args: Namespace) -> None:
 
 def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> list[list[int]]:
     """The ids of documents that hold so many tokens together: a few of each, more where that is not enough."""
-    from layer_decoding.models.prompts import encode_prompt, encode_text
+    from layer_decoding.models.prompts import encode_prompt
+    from layer_decoding.models.texts import encode_text
 
     prefix = encode_prompt(loaded.tokenizer, "")
     found: list[list[int]] = []
@@ -104,7 +105,7 @@ def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> li
             if (missing := tokens - sum(map(len, found))) <= 0:
                 return found
             beginning = document[: most * MOST_CHARACTERS]
-            found.append(list(encode_text(loaded.tokenizer, beginning, prefix)[: min(most, missing)]))
+            found.append(list(encode_text(loaded.tokenizer, [beginning], prefix)[: min(most, missing)]))
     return found
 
 

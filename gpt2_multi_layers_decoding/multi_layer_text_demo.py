@@ -113,7 +113,8 @@ def show(args: Namespace) -> None:
     from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.decoding.why import explain
     from layer_decoding.lens.fitted.file import named_lens
-    from layer_decoding.models.prompts import encode_prompt, encode_text
+    from layer_decoding.models.prompts import encode_prompt
+    from layer_decoding.models.texts import encode_text
 
     pieces = Pieces(loaded.tokenizer)
     prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2

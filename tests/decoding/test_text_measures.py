@@ -19,7 +19,7 @@ from layer_decoding.decoding.text.means import TextSums, measure_text
 from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
 from layer_decoding.lens import windows
 from layer_decoding.lens.windows import window_length
-from layer_decoding.models.prompts import encode_text
+from layer_decoding.models.texts import encode_text
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES
 from layer_decoding.results.text import Passage
