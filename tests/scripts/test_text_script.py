@@ -6,15 +6,18 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 import goldens
 import multi_layer_text_demo as demo
 from conftest import SOURCE, STORY
 from layer_decoding.cli import input as reading
+from layer_decoding.cli import torchrun
 from layer_decoding.cli.input import decode_text, read_text
 from layer_decoding.decoding.text import means
 from layer_decoding.errors import Interrupted, LayerDecodingError
@@ -224,6 +227,20 @@ def test_interrupted_script_shows_what_was_read(run, monkeypatch):
     assert code == 130
     assert "Means over 18 predicted tokens of 20" in out
     assert err.endswith("Interrupted.\n")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_alone_prints(run, monkeypatch, tmp_path, rank):
+    file = tmp_path / "tale.txt"
+    file.write_text(STORY)
+    alone = run(file)
+    for name, value in {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torchrun, "_store", HashStore)
+    monkeypatch.setattr(demo, "joined", lambda _: SimpleNamespace(rank=0, count=1, summed=lambda numbers: numbers))
+    code, out, err = run(file)
+    assert (code, out) == (0, "" if rank else alone[1])
+    assert bool(err) == (rank == 0)
 
 
 def test_help_fits_a_screen_and_comes_before_torch():
