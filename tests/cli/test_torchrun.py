@@ -18,7 +18,7 @@ def among(monkeypatch):
     store = HashStore()
     monkeypatch.setattr(torchrun, "_store", lambda: store)
     monkeypatch.setenv("WORLD_SIZE", "3")
-    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 
     def among(rank, **options):
         monkeypatch.setenv("RANK", str(rank))
@@ -84,7 +84,8 @@ def test_a_process_that_is_ended_says_why_once(among, monkeypatch, capfd):
         with among(rank):
             os.kill(os.getpid(), signal.SIGTERM)
     assert codes == [1, 1]
-    assert capfd.readouterr().err == "error: Another process of this run has died, so that it ends; start it again.\n"
+    said = "error: Another process of this run has died, and with it the run; start it again.\n"
+    assert capfd.readouterr().err == said
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 

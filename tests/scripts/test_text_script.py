@@ -234,7 +234,7 @@ def test_of_several_processes_the_first_alone_prints(run, monkeypatch, tmp_path,
     file = tmp_path / "tale.txt"
     file.write_text(STORY)
     alone = run(file)
-    for name, value in {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1"}.items():
+    for name, value in {"RANK": rank, "WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "none"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(torchrun, "_store", HashStore)
     monkeypatch.setattr(demo, "joined", lambda _: SimpleNamespace(rank=0, count=1, summed=lambda numbers: numbers))

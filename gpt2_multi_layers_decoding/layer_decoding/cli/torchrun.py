@@ -50,8 +50,8 @@ class Place:
 
 
 def runs_under_torchrun() -> bool:
-    """Whether this process was started as one of several, or could have been."""
-    return {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    """Whether torchrun has started this process; RANK alone is also set where somebody else shares out machines."""
+    return {"RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"} <= os.environ.keys()
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _told_when_ended(place: Place) -> Iterator[None]:
     def end(*_: object) -> None:
         if place.may_tell():
             with suppress(OSError):
-                os.write(2, b"error: Another process of this run has died, so that it ends; start it again.\n")
+                os.write(2, b"error: Another process of this run has died, and with it the run; start it again.\n")
         leave(1)
 
     before = signal.signal(signal.SIGTERM, end)

@@ -19,9 +19,8 @@ import torch
 
 from layer_decoding.lens.finite import check_finite
 
-_PIECE = 4096  # tokens, at most: a longer sum of float32 rounds too much
-_PIECE_NUMBERS = 2**18  # on a CPU, 1 MB in float32; of three pieces of that size
-_SPAN = 512  # tokens
+_PIECE = 4096  # tokens that are looked at together: of more, a sum in float32 would round too much
+_SPAN = 512  # tokens, of which the largest logit is found first
 
 
 class Distributions:
@@ -44,7 +43,7 @@ class Distributions:
     def _sums(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Over the vocabulary, in one pass: Σ w, Σ w s and Σ w_L (s_L - s), with w = exp(s), s = logit - maximum."""
         totals, shifts, gaps = [], [], []
-        for logits in self.logits.split(self._piece(), -1):
+        for logits in self.logits.split(_PIECE, -1):
             shifted = logits - self.largest
             weights = shifted.exp()
             totals.append(wide(weights.sum(-1)))
@@ -52,14 +51,9 @@ class Distributions:
             gaps.append(wide(torch.linalg.vecdot(shifted[..., -1:, :] - shifted, weights[..., -1:, :])))
         return torch.stack(totals).sum(0), torch.stack(shifts).sum(0), torch.stack(gaps).sum(0)
 
-    def _piece(self) -> int:
-        """Tokens that are looked at together."""
-        if self.logits.device.type != "cpu":
-            return _PIECE
-        return max(1, min(_PIECE, _PIECE_NUMBERS // self.likeliest.numel()))
-
     def _narrow(self, numbers: torch.Tensor) -> torch.Tensor:
-        return numbers.to(self.logits.device, self.logits.dtype)
+        """Numbers of `wide` as those of the logits."""
+        return numbers.to(self.logits.dtype).to(self.logits.device)
 
     @cached_property
     def log_totals(self) -> torch.Tensor:
