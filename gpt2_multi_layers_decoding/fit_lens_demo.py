@@ -79,7 +79,7 @@ def show(args: Namespace) -> None:
     loaded = load(args)
     lenses = fit(args, loaded, some_ids(loaded, documents, args.tokens * 5 // 4))
 
-    from layer_decoding.decoding.text import measure_text
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.lens.fitted.file import cached_place, lens_bytes
 
     ids = [token for document in some_ids(loaded, held_out, HELD_OUT_TOKENS) for token in document]
@@ -97,7 +97,8 @@ def show(args: Namespace) -> None:
 
 def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> list[list[int]]:
     """The ids of documents that hold so many tokens together: a few of each, more where that is not enough."""
-    from layer_decoding.models.prompts import encode_prompt, encode_text
+    from layer_decoding.models.prompts import encode_prompt
+    from layer_decoding.models.texts import encode_text
 
     prefix = encode_prompt(loaded.tokenizer, "")
     found: list[list[int]] = []
@@ -107,7 +108,7 @@ def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> li
             if (missing := tokens - sum(map(len, found))) <= 0:
                 return found
             beginning = document[: most * MOST_CHARACTERS]
-            found.append(list(encode_text(loaded.tokenizer, beginning, prefix)[: min(most, missing)]))
+            found.append(list(encode_text(loaded.tokenizer, [beginning], prefix)[: min(most, missing)]))
     return found
 
 

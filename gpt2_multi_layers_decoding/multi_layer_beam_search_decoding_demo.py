@@ -88,7 +88,7 @@ def show(args: Namespace) -> None:
     loaded, prompt, prompt_ids = load_prompted(args)
 
     from layer_decoding.decoding.beam import beam_search
-    from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.decoding.text.along import read_layers, track_step
     from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
 

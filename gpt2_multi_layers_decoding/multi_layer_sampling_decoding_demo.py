@@ -243,7 +243,7 @@ class Blocks(SamplingListener):
 
 def finish(blocks: Blocks, run: SamplingRun) -> None:
     """The legend, the view of a sample, the JSON document and the files, as far as they are asked for."""
-    from layer_decoding.decoding.text import read_layers, track_step
+    from layer_decoding.decoding.text.along import read_layers, track_step
     from layer_decoding.decoding.why import explain, explain_text
 
     args, loaded, pieces = blocks.args, blocks.loaded, blocks.pieces

@@ -10,6 +10,7 @@ one and with the text, its mean entropy, KL divergence and surprise, its perplex
     python multi_layer_text_demo.py tale.txt --passage 200-220 --view table --measure surprise
     python multi_layer_text_demo.py tale.txt --save layers.csv --save passage.html
     curl -s https://example.org/tale.txt | python multi_layer_text_demo.py -
+    torchrun --nproc-per-node 4 multi_layer_text_demo.py corpus.txt
 """
 
 if __name__ == "__main__":
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from layer_decoding.cli.input import STANDARD_INPUT, read_text
+from layer_decoding.cli.input import STANDARD_INPUT, Text, read_text
 from layer_decoding.cli.options import (
     Parser,
     add_layers_option,
@@ -36,6 +37,7 @@ from layer_decoding.cli.options import (
 )
 from layer_decoding.cli.progress import OnStep
 from layer_decoding.cli.running import deliver, drawn, load, progress_of, run, watched
+from layer_decoding.cli.torchrun import Place, among_processes, check_shared
 from layer_decoding.cli.viewing import add_view_options, check_view, token_against, tracked_tokens
 from layer_decoding.errors import UsageError
 from layer_decoding.files.documents import text_document, why_document
@@ -54,6 +56,7 @@ from layer_decoding.views.text import render_comparison, render_passage, render_
 from layer_decoding.views.view import Again, View, render_under
 
 if TYPE_CHECKING:
+    from layer_decoding.decoding.text.processes import Processes
     from layer_decoding.lens.fitted.linear import FittedLens
 
 PURPOSE = "What each layer of GPT-2 predicts for a text, token by token and on average."
@@ -106,16 +109,25 @@ def token_range(text: str) -> range:
 
 
 def show(args: Namespace) -> None:
-    """Read, load, measure, print, save."""
-    check_view(args)
-    check_targets(args.save, FORMATS)
-    text = read_text(args.file)
+    """Read, load, measure, print, save; of several processes each measures its share, and one does the rest."""
+    with among_processes(args) as place:
+        check_view(args)
+        check_targets(args.save, FORMATS)
+        check_shared(args.file, place)
+        read(args, read_text(args.file), place)
+
+
+def read(args: Namespace, text: Text, place: Place | None) -> None:
+    """Load, measure, print, save."""
+    processes = None if place is None else joined(place)
     loaded = load(args)
 
-    from layer_decoding.decoding.text import measure_text, read_passage, track_step
+    from layer_decoding.decoding.text.along import read_passage, track_step
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.lens.fitted.file import named_lens
-    from layer_decoding.models.prompts import encode_prompt, encode_text
+    from layer_decoding.models.prompts import encode_prompt
+    from layer_decoding.models.texts import encode_text
 
     pieces = Pieces(loaded.tokenizer)
     prefix = encode_prompt(loaded.tokenizer, "")  # what the tokenizer puts before any text: nothing, for GPT-2
@@ -135,7 +147,14 @@ def show(args: Namespace) -> None:
 
     def measured(through: "FittedLens | None", on_step: OnStep) -> TextMeasures:
         return measure_text(
-            loaded.model, ids, layers=layers, window=args.window, on_step=on_step, lens=through, bias=bool(others)
+            loaded.model,
+            ids,
+            layers=layers,
+            window=args.window,
+            on_step=on_step if place is None else partial(place.look, on_step),
+            lens=through,
+            bias=bool(others),
+            processes=processes,
         )
 
     measures, stop = watched(args, progress_of(args, len(ids)), partial(measured, lens), in_seconds)
@@ -143,6 +162,10 @@ def show(args: Namespace) -> None:
     for other in others if stop is None else []:
         more, stop = watched(args, progress_of(args, len(ids)), partial(measured, other), in_seconds)
         compared += [] if more is None else [more]
+    if place is not None and not place.is_first:
+        if stop is not None:
+            raise stop
+        return
 
     def lines(terminal: Terminal) -> list[str]:
         if args.view is None:
@@ -182,6 +205,13 @@ def show(args: Namespace) -> None:
     if args.view is None and measures is not None:
         writers = {**writers, ".csv": lambda: text_table(*(compared or [measures])).encode()}
     deliver(args, lines, writers, stop)
+
+
+def joined(place: Place) -> "Processes":
+    """The processes that read the text with this one, all of them there."""
+    from layer_decoding.decoding.text.processes import Processes
+
+    return Processes(place.store, place.rank, place.count)
 
 
 def parts_of(passage: Passage) -> list[tuple[str, LayerDecoding]]:

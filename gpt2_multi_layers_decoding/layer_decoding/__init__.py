@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from layer_decoding.decoding.beam import beam_search
     from layer_decoding.decoding.greedy import decode_layers
     from layer_decoding.decoding.sampling import sample
-    from layer_decoding.decoding.text import measure_text, read_layers
+    from layer_decoding.decoding.text.along import read_layers
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.decoding.why import explain, explain_text
     from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
     from layer_decoding.files.notebook import save_page, show, to_dataframe
@@ -62,8 +63,8 @@ _HOME_OF = {
     "explain_text": "decoding.why",
     "fit_lens": "training.fitting.fit",
     "load_model": "models.loading",
-    "measure_text": "decoding.text",
-    "read_layers": "decoding.text",
+    "measure_text": "decoding.text.means",
+    "read_layers": "decoding.text.along",
     "sample": "decoding.sampling",
     "save_page": "files.notebook",
     "show": "files.notebook",

@@ -28,7 +28,7 @@ def plain(model, windows):
 
 def every_layer(model, windows):
     """The last layer's mean loss, by `measure_text`."""
-    from layer_decoding.decoding.text import measure_text
+    from layer_decoding.decoding.text.means import measure_text
 
     measures = measure_text(model, [token for window in windows for token in window])
     return -measures.layers[-1].mean_logprob_nats

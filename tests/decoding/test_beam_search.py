@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import reference
 from conftest import random_gpt2, with_end
 from layer_decoding import beam_search, truncate
-from layer_decoding.decoding.text import read_layers
+from layer_decoding.decoding.text.along import read_layers
 from layer_decoding.errors import UsageError
 from reference import library_search
 from reference import text_logprobs as plain_logprobs

@@ -7,7 +7,7 @@ import torch
 
 from conftest import random_gpt2
 from layer_decoding import LayerDecodingError, beam_search, decode_layers, measure_text, sample
-from layer_decoding.decoding.text import read_layers
+from layer_decoding.decoding.text.along import read_layers
 from refusals import assert_sentence
 
 PROMPT = [5, 17, 42, 8]

@@ -1,6 +1,7 @@
 """A whole text through the lens: its numbers against plain float64, and how it is read."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +14,12 @@ from transformers import BloomConfig, GPT2Config
 import reference
 from conftest import STORY, random_gpt2
 from layer_decoding import decode_layers
-from layer_decoding.decoding import text as text_lens
-from layer_decoding.decoding.text import measure_text, read_layers, read_passage, window_length
+from layer_decoding.decoding.text.along import read_layers, read_passage
+from layer_decoding.decoding.text.means import TextSums, measure_text
 from layer_decoding.errors import Interrupted, LayerDecodingError, UsageError
 from layer_decoding.lens import windows
-from layer_decoding.models.prompts import encode_text
+from layer_decoding.lens.windows import window_length
+from layer_decoding.models.texts import encode_text
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import MEASURES
 from layer_decoding.results.text import Passage
@@ -164,9 +166,9 @@ def test_worked_by_hand():
     nothing = -1000.0
     first = [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]]
     logits = torch.tensor([[[math.log(p) for p in row] for row in first], [[5.0, nothing, nothing]] * 2])
-    sums = text_lens.TextSums([2, 1, 0], [1, 2])
-    sums.add(1, logits)
-    measures = sums.result(SimpleNamespace(layer_count=2, name="plain"), 3)
+    sums = TextSums([1, 2])
+    sums.add(torch.tensor([1, 0]), logits)
+    measures = sums.result(SimpleNamespace(layer_count=2, name="plain"), 3, 3, 3)
     assert numbers_of(measures.layers[0]) == pytest.approx([1, 0.5, 0.5, 0.75, 0.125, 1])
     assert numbers_of(measures.layers[1]) == pytest.approx([2, 1, 1, 0.75, 0, 0.5])
     assert [s.mean_logprob_nats for s in measures.layers] == pytest.approx([-math.log(2), -math.log(2) / 2])
@@ -243,6 +245,28 @@ def test_nothing_depends_on_how_many_positions_are_taken_at_once(tiny, monkeypat
     assert read_passage(tiny, ids, range(20), measures=False) == passage
     for ours, theirs in zip(pieces.layers, whole.layers, strict=True):
         assert numbers_of(ours) == pytest.approx(numbers_of(theirs), abs=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [2, 60, 70, 130])
+def test_windows_read_together_are_read_as_one_by_one(tiny, monkeypatch, tokens):
+    """As a GPU reads them: five at once, the text's last one, which may be shorter, by itself."""
+    ids, passes = random_ids(tokens), []
+    one_by_one = measure_text(tiny, ids, window=8, bias=True)
+    monkeypatch.setattr(windows, "windows_at_once", lambda *_: 5)
+
+    def see(_module, args, options):
+        passes.append(tuple((args[0] if args else options["input_ids"]).shape))
+
+    tiny.transformer.register_forward_pre_hook(see, with_kwargs=True)
+    together = measure_text(tiny, ids, window=8, bias=True)
+    assert replace(together, layers=()) == replace(one_by_one, layers=())
+    for ours, theirs in zip(together.layers, one_by_one.layers, strict=True):
+        assert numbers_of(ours) == pytest.approx(numbers_of(theirs), rel=1e-5, abs=1e-6)
+        assert ours.bias_bits == pytest.approx(theirs.bias_bits, abs=1e-5)
+    whole, rest = divmod(tokens, 8)
+    expected = [(min(5, whole - first), 8) for first in range(0, whole, 5)] + ([(1, rest)] if rest > 1 else [])
+    read = [shape for shape in passes if shape[1] > 1]  # the lens reads rows of one
+    assert read[-len(expected) :] == expected
 
 
 class Largest(TorchDispatchMode):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from boards import player_of
 from conftest import SOURCE
 from fitted import some_lens
-from layer_decoding.decoding.text import read_layers
+from layer_decoding.decoding.text.along import read_layers
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.exploring.player import play
 from layer_decoding.exploring.tasks import Save, Write, WriteOwn

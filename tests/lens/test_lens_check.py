@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import reference
 from conftest import random_gpt2
 from layer_decoding import LayerDecodingError, decode_layers, truncate
-from layer_decoding.decoding.text import read_layers
+from layer_decoding.decoding.text.along import read_layers
 from layer_decoding.lens.blocks import find_blocks
 
 PROMPT = [5, 17, 42, 8]

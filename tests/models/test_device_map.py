@@ -5,7 +5,7 @@ import torch
 
 import multi_layer_decoding_demo as demo
 from layer_decoding import beam_search, decode_layers, load_model, measure_text, sample, truncate
-from layer_decoding.decoding.text import read_layers
+from layer_decoding.decoding.text.along import read_layers
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.models import devices
 

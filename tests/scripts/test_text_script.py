@@ -5,19 +5,24 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch.distributed import HashStore
 
 import goldens
 import multi_layer_text_demo as demo
 from conftest import SOURCE, STORY
-from layer_decoding.cli.input import read_text
-from layer_decoding.decoding import text as text_lens
-from layer_decoding.errors import Interrupted
-from layer_decoding.models import prompts
-from layer_decoding.models.prompts import encode_text
+from layer_decoding.cli import input as reading
+from layer_decoding.cli import torchrun
+from layer_decoding.cli.input import decode_text, read_text
+from layer_decoding.decoding.text import means
+from layer_decoding.errors import Interrupted, LayerDecodingError
+from layer_decoding.models import texts
+from layer_decoding.models.texts import encode_text
 from pages import by_id, data_of, parsed, text_of
 
 # ---------------------------------------------------------------- from a file to ids
@@ -35,29 +40,92 @@ from pages import by_id, data_of, parsed, text_of
         max_size=60,
     ).map("".join),
     size=st.integers(1, 20),
+    read=st.integers(1, 30),
 )
-def test_pieces_of_a_text_have_the_ids_of_the_whole(mini, text, size):
-    before = prompts._PIECE_CHARACTERS
-    prompts._PIECE_CHARACTERS = size
+def test_pieces_of_a_text_have_the_ids_of_the_whole(mini, text, size, read):
+    before = texts._PIECE_CHARACTERS
+    texts._PIECE_CHARACTERS = size
+    parts = [text[start : start + read] for start in range(0, len(text), read)]
     try:
-        pieces = list(prompts._pieces(text))
-        ids = encode_text(mini.tokenizer, text, prefix=[7])
+        pieces = list(texts._pieces(parts))
+        assert pieces == list(texts._pieces([text]))
+        ids = encode_text(mini.tokenizer, parts, prefix=[7])
     finally:
-        prompts._PIECE_CHARACTERS = before
+        texts._PIECE_CHARACTERS = before
     assert "".join(pieces) == text
     assert ids.tolist() == [7, *mini.tokenizer.encode(text, add_special_tokens=False)]
 
 
 def test_a_long_text_is_cut(monkeypatch, mini):
-    monkeypatch.setattr(prompts, "_PIECE_CHARACTERS", 30)
-    assert len(list(prompts._pieces(STORY))) == 30
-    assert prompts._splits_at_seams(mini.tokenizer)
+    monkeypatch.setattr(texts, "_PIECE_CHARACTERS", 30)
+    assert len(list(texts._pieces([STORY]))) == 30
+    assert texts._splits_at_seams(mini.tokenizer)
 
 
 def test_text_of_a_file(tmp_path):
     file = tmp_path / "tale.txt"
     file.write_bytes("\ufeffOne\r\ntwo.\r\n".encode())
-    assert read_text(str(file)) == "One\ntwo."
+    text = read_text(str(file))
+    assert "".join(text) == "".join(text) == "One\ntwo."
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    text=st.lists(st.sampled_from(["\ufeff", "\r", "\n", "\r\n", "a", "é", "日", "🙂"]), max_size=12).map("".join),
+    cut=st.integers(0, 1),
+    size=st.integers(1, 5),
+)
+def test_a_text_read_bit_by_bit_is_the_whole(text, cut, size):
+    """And of one that is cut off in the middle of a character the same byte is named."""
+    raw = text.encode()[: len(text.encode()) - cut]
+    before = reading._READ_AT_ONCE
+    reading._READ_AT_ONCE = size
+    try:
+        expected = raw.decode().removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        with pytest.raises(LayerDecodingError, match=f"^It is not UTF-8 text: byte {error.start} is 0x"):
+            decode_text(raw, "It")
+    else:
+        assert decode_text(raw, "It") == expected
+    finally:
+        reading._READ_AT_ONCE = before
+
+
+def test_neither_a_text_nor_its_ids_are_held(tmp_path, monkeypatch):
+    """23 MB of text in lines in less than 10, a million and a half ids of four bytes in less than 1."""
+    file = tmp_path / "long.txt"
+    file.write_bytes(b"Once upon a time there was a little girl.\r\n" * 550_000)
+    monkeypatch.setattr(texts, "_HELD_IDS", 10_000)
+    tracemalloc.start()
+    try:
+        text = read_text(str(file))
+        count = sum(map(len, texts._pieces(text)))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.reset_peak()
+        ids = texts._stored([7], ([place, 3] for place in range(750_000)))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert (count, len(ids)) == (23_099_999, 1_500_001)
+    assert list(ids[:3]) == [7, 0, 3]
+    assert ids[-2] == 749_999
+
+
+def test_ids_that_lie_in_a_file_are_measured_like_any(tiny, monkeypatch):
+    monkeypatch.setattr(texts, "_HELD_IDS", 50)
+    ids = texts._stored([], ([place % 97] for place in range(130)))
+    assert isinstance(ids, memoryview)
+    assert means.measure_text(tiny, ids) == means.measure_text(tiny, ids.tolist())
+
+
+def test_no_room_for_ids_is_said(monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(texts, "_HELD_IDS", 1)
+    monkeypatch.setattr(texts.tempfile, "TemporaryFile", full)
+    with pytest.raises(LayerDecodingError, match=r"No space left on device\); set TMPDIR to a folder"):
+        texts._stored([], [[1, 2]])
 
 
 @pytest.mark.parametrize("content, code, words", [
@@ -164,11 +232,25 @@ def test_interrupted_script_shows_what_was_read(run, monkeypatch):
     def measure(*_args, **_options):
         raise Interrupted(goldens.stored_text()[0])
 
-    monkeypatch.setattr(text_lens, "measure_text", measure)
+    monkeypatch.setattr(means, "measure_text", measure)
     code, out, err = run("-", "--quiet", stdin=STORY.encode())
     assert code == 130
     assert "Means over 18 predicted tokens of 20" in out
     assert err.endswith("Interrupted.\n")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_alone_prints(run, monkeypatch, tmp_path, rank):
+    file = tmp_path / "tale.txt"
+    file.write_text(STORY)
+    alone = run(file)
+    for name, value in {"RANK": rank, "WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(torchrun, "_store", HashStore)
+    monkeypatch.setattr(demo, "joined", lambda _: SimpleNamespace(rank=0, count=1, summed=lambda numbers: numbers))
+    code, out, err = run(file)
+    assert (code, out) == (0, "" if rank else alone[1])
+    assert bool(err) == (rank == 0)
 
 
 def test_help_fits_a_screen_and_comes_before_torch():

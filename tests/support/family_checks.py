@@ -21,7 +21,7 @@ from layer_decoding import (
     sample,
     truncate,
 )
-from layer_decoding.decoding.text import read_passage
+from layer_decoding.decoding.text.along import read_passage
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.layers import HalfStep
 from refusals import assert_sentence

@@ -15,7 +15,7 @@ from conftest import random_gpt2
 from layer_decoding import decode_layers
 from layer_decoding.files.documents import greedy_document
 from layer_decoding.models.loading import LoadedModel
-from layer_decoding.models.prompts import encode_text
+from layer_decoding.models.texts import encode_text
 from layer_decoding.terminal.pieces import Pieces
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]

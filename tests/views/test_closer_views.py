@@ -14,7 +14,7 @@ import goldens
 import reference
 from conftest import random_gpt2
 from layer_decoding import UsageError, decode_layers
-from layer_decoding.decoding.text import read_layers, track_step
+from layer_decoding.decoding.text.along import read_layers, track_step
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import BY_OPTION, MEASURES, Shades, percent
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal

@@ -11,7 +11,8 @@ import pytest
 from wcwidth import width
 
 import goldens
-from layer_decoding.decoding.text import measure_text, read_passage
+from layer_decoding.decoding.text.along import read_passage
+from layer_decoding.decoding.text.means import measure_text
 from layer_decoding.files.documents import text_document, to_json
 from layer_decoding.files.tables import text_table
 from layer_decoding.results.greedy import LayerDecoding, LayerRow

@@ -6,7 +6,8 @@ from wcwidth import wcswidth
 import goldens
 from conftest import random_gpt2
 from layer_decoding import UsageError, beam_search, decode_layers, sample
-from layer_decoding.decoding.text import measure_text, read_layers, read_passage
+from layer_decoding.decoding.text.along import read_layers, read_passage
+from layer_decoding.decoding.text.means import measure_text
 from layer_decoding.results.measures import BY_OPTION
 from layer_decoding.results.sampling import Distribution, ModelSamples, TokenShare
 from layer_decoding.terminal.theme import ASCII, COLOUR, PLAIN, Glyphs, Terminal

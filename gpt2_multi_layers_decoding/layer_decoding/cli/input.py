@@ -1,9 +1,14 @@
 """What a reader hands over: a prompt or a text, as an argument, from stdin or from a file."""
 
+import codecs
+import io
 import os
+import shutil
 import stat
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
 
 from layer_decoding.errors import LayerDecodingError, UsageError
 
@@ -67,19 +72,57 @@ def decode_text(raw: bytes, source: str) -> str:
     Raises:
         LayerDecodingError: they are not UTF-8.
     """
-    try:
-        text = raw.decode().removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise LayerDecodingError(
-            f"{source} is not UTF-8 text: byte {error.start} is 0x{raw[error.start]:02x}; convert it to UTF-8."
-        ) from None
-    return text.removesuffix("\n")
+    return "".join(decoded(io.BytesIO(raw), source))
+
+
+def decoded(file: IO[bytes], source: str) -> Iterator[str]:
+    """As `decode_text` a whole file, piece by piece."""
+    decoder, held, count = codecs.getincrementaldecoder("utf-8")(), "", 0
+    begun = False
+    while True:
+        try:
+            raw = file.read(_READ_AT_ONCE)
+        except OSError as error:
+            raise LayerDecodingError(
+                f"{source} cannot be read ({error.strerror or error}); give a text file."
+            ) from None
+        count += len(raw)
+        try:
+            text = held + decoder.decode(raw, final=not raw)
+        except UnicodeDecodeError as error:
+            place = count - len(error.object) + error.start  # the decoder may have kept the beginning of a character
+            raise LayerDecodingError(
+                f"{source} is not UTF-8 text: byte {place} is 0x{error.object[error.start]:02x}; convert it to UTF-8."
+            ) from None
+        if text and not begun:
+            text, begun = text.removeprefix("\ufeff"), True
+        text = text.replace("\r\n", "\n")
+        if not raw:
+            yield text.removesuffix("\n")
+            return
+        # The last newline may be the file's, and \r the first half of one.
+        held = text[-1:] if text.endswith(("\r", "\n")) else ""
+        yield text.removesuffix(held)
 
 
 STANDARD_INPUT = "-"
+_READ_AT_ONCE = 2**20  # bytes
+_HELD_IN_MEMORY = 2**26  # bytes of a stream; what comes after goes to a file
 
 
-def read_text(argument: str | None) -> str:
+@dataclass(frozen=True)
+class Text:
+    """A text to read, as often as wanted, a piece at a time: it may be larger than memory."""
+
+    file: IO[bytes]
+    source: str  # what it is called in a sentence
+
+    def __iter__(self) -> Iterator[str]:
+        self.file.seek(0)
+        return decoded(self.file, self.source)
+
+
+def read_text(argument: str | None) -> Text:
     """The text of a file, or of stdin for '-' or when it is a pipe or a file; one trailing newline is dropped.
 
     Raises:
@@ -88,22 +131,42 @@ def read_text(argument: str | None) -> str:
     """
     if argument == "" or (argument is None and not stdin_is_given()):
         raise UsageError("There is no text to read; name a file, or - for standard input.")
-    if argument in (None, STANDARD_INPUT):
-        name, text = "Standard input", read_stdin()
-    else:
-        name, text = f"'{argument}'", _read_file(str(argument))
-    if "\0" in text:
-        raise LayerDecodingError(f"{name} is not text: it has a zero byte; give a UTF-8 text file.")
-    if not text:
-        raise UsageError(f"{name} is empty; give a text of at least two tokens.")
+    text = _opened(argument)
+    empty = True
+    for piece in text:
+        if "\0" in piece:
+            raise LayerDecodingError(f"{text.source} is not text: it has a zero byte; give a UTF-8 text file.")
+        empty = empty and not piece
+    if empty:
+        raise UsageError(f"{text.source} is empty; give a text of at least two tokens.")
     return text
 
 
-def _read_file(path: str) -> str:
+def _opened(argument: str | None) -> Text:
+    """A file, or a stream as one: what can be read only once is kept aside."""
+    if argument is None or argument == STANDARD_INPUT:
+        stream = io.BytesIO() if sys.stdin is None else sys.stdin.buffer
+        return Text(_kept(stream), "Standard input")
     try:
-        return decode_text(Path(path).read_bytes(), f"'{path}'")
+        file = open(argument, "rb")  # noqa: SIM115, PTH123 - read until the script ends
+        return Text(file if file.seekable() else _kept(file), f"'{argument}'")
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte in it
         reason = getattr(error, "strerror", None) or error
         raise LayerDecodingError(
-            f"Cannot read '{path}' ({reason}); give a text file, or - for standard input."
+            f"Cannot read '{argument}' ({reason}); give a text file, or - for standard input."
         ) from None
+
+
+def _kept(stream: IO[bytes]) -> IO[bytes]:
+    """All of a stream, in memory or in an unnamed file."""
+    import tempfile
+
+    kept = tempfile.SpooledTemporaryFile(_HELD_IN_MEMORY)  # noqa: SIM115 - read until the script ends
+    try:
+        shutil.copyfileobj(stream, kept)
+    except OSError as error:
+        raise LayerDecodingError(
+            f"The text does not fit in {tempfile.gettempdir()} ({error.strerror or error}); name a file instead, or set"
+            " TMPDIR to a folder with more room."
+        ) from None
+    return kept

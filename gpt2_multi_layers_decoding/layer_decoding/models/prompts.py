@@ -1,8 +1,6 @@
 """From a prompt to token ids: as a text to go on with, or as a question in a chat."""
 
-import re
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from layer_decoding.errors import LayerDecodingError, UsageError, brief
@@ -118,41 +116,3 @@ def encode_chat(tokenizer: "PreTrainedTokenizerBase", question: str) -> tuple[st
             settings=("chat",),
         ) from error
     return text, tokenizer.encode(text, add_special_tokens=False)
-
-
-_PIECE_CHARACTERS = 2**16
-# Before the space of a word, or at the beginning of a line that has text on both sides of the newline: GPT-2's
-# rule for splitting a text into words puts a boundary there whatever else stands around it.
-_SEAM = re.compile(r"(?<=\S)(?= \S)|(?<=\S\n)(?=\S)")
-
-
-def encode_text(tokenizer: Any, text: str, prefix: Sequence[int] = ()) -> "array[int]":
-    """The ids of a text after those that the tokenizer puts before any, four bytes each.
-
-    A long text is taken piece by piece: tokenizing it whole holds some hundred bytes a token.
-    """
-    ids = array("i", prefix)
-    for piece in _pieces(text) if _splits_at_seams(tokenizer) else [text]:
-        ids.extend(tokenizer.encode(piece, add_special_tokens=False))
-    return ids
-
-
-def _pieces(text: str) -> Iterator[str]:
-    """A text cut at seams, into pieces that are a little longer than _PIECE_CHARACTERS."""
-    start = 0
-    while start < len(text):
-        seam = _SEAM.search(text, start + _PIECE_CHARACTERS)
-        end = seam.start() if seam else len(text)
-        yield text[start:end]
-        start = end
-
-
-def _splits_at_seams(tokenizer: Any) -> bool:
-    """Whether it is known that pieces give the ids of the whole: GPT-2's splitting, and nothing that reaches across."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:  # a tokenizer written in Python
-        return False
-    splitting, normalizer = backend.pre_tokenizer, backend.normalizer
-    is_gpt2 = type(splitting).__name__ == "ByteLevel" and splitting.use_regex and not splitting.add_prefix_space
-    added = tokenizer.added_tokens_decoder.values()
-    return is_gpt2 and normalizer is None and not any(t.lstrip or t.rstrip or _SEAM.search(t.content) for t in added)

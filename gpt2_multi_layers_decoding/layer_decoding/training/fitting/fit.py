@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.decoding.text import window_length
 from layer_decoding.decoding.watching import OnStep
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
 from layer_decoding.lens.lens import find_lens
-from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows
+from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows, window_length
 from layer_decoding.models.sizes import text_config
 from layer_decoding.training.fitting.moments import Moments
 
