@@ -37,7 +37,7 @@ def generate(model, prompt, new=NEW_TOKENS, **options):
     """The ordinary decode: the yardstick."""
     import torch
 
-    ids = torch.tensor([prompt])
+    ids = torch.tensor([prompt], device=model.device)
     out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False, **options)
     return out[0, len(prompt) :].tolist()
 

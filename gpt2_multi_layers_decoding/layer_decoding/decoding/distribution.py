@@ -51,8 +51,12 @@ def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> D
     Raises:
         LayerDecodingError: logits that are not finite.
     """
-    logits = logits.float() if draws_in_place(logits.device) else logits.float().cpu()
-    ranked, ids = rank_with_ids(logits) if draws_in_place(logits.device) else (rank(logits), None)  # [R, V]
+    logits = logits.float()
+    if draws_in_place(logits.device):
+        ranked, ids = rank_with_ids(logits)  # [R, V]
+    else:
+        logits = logits.cpu()
+        ranked, ids = rank(logits), None
     probabilities = drawn_from(ranked, setting)
     cumulative = probabilities.cumsum(1)
     totals = cumulative[:, -1:]
