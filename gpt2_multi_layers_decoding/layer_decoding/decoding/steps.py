@@ -62,13 +62,14 @@ class Steps:
         unseen = self.taken[self.count :]  # so that an interruption in here leaves nothing out, and nothing twice
         if not unseen or self.finished:
             return
-        ids, largest = (torch.stack([step[place] for step in unseen]) for place in (0, 1))
-        for chosen, finite, step in zip(ids.tolist(), largest.isfinite().all(1).tolist(), unseen, strict=True):
+        every_ids = torch.stack([ids for ids, _, _ in unseen]).tolist()
+        finite = torch.stack([largest for _, largest, _ in unseen]).isfinite().all(1).tolist()
+        for chosen, is_finite, (_, _, numbers) in zip(every_ids, finite, unseen, strict=True):
             if self.finished:
                 break
-            if not finite:
+            if not is_finite:
                 raise not_finite()
-            self.add(chosen, step[2])
+            self.add(chosen, numbers)
 
     def newest(self) -> dict[Layer, int]:
         """{layer: id} of the rows shown that got a token in the newest step."""
