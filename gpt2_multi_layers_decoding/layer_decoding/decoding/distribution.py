@@ -4,7 +4,9 @@ Tokens lie along the unit interval from the likeliest to the least likely, each 
 temperature and filters; a uniform number picks the one it falls on. A filter cuts off the far end and a lower
 temperature moves mass to the near one, so the same number never picks a less likely token under a tighter setting.
 
-Everything here is in float64 on the CPU: a float32 sum over 50,000 tokens is off by more than rare ones weigh.
+Everything here is in float64: a float32 sum over 50,000 tokens is off by more than rare ones weigh. It is computed on
+the CPU, where a row's sums come out the same alone and among others only if it is drawn alone; on a CUDA device all
+rows are drawn there in one go.
 """
 
 from collections.abc import Sequence
@@ -19,6 +21,8 @@ from layer_decoding.lens.finite import check_finite
 from layer_decoding.results.sampling import NUCLEUS_SHARE, Curves, Distribution, TokenShare
 from layer_decoding.results.settings import Setting
 
+_NUMBERS_AT_ONCE = 2**23  # of logits: in float64, and with what is made of them, half a gigabyte
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -31,19 +35,33 @@ class Draws:
     nucleus_sizes: torch.Tensor
 
 
+def draws_in_place(device: torch.device) -> bool:
+    """Whether rows are drawn where their logits are, rather than one after the other on the CPU."""
+    return device.type == "cuda"  # Apple's GPU knows no float64
+
+
+def rows_at_once(logits: torch.Tensor) -> int:
+    """How many rows of logits [R, V] to draw in one go."""
+    return max(1, _NUMBERS_AT_ONCE // logits.shape[1]) if draws_in_place(logits.device) else 1
+
+
 def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> Draws:
     """Draw a token from each row of logits, float32 [R, V], by one uniform number from [0, 1) a row.
 
     Raises:
         LayerDecodingError: logits that are not finite.
     """
-    logits = logits.float().cpu()
-    ranked = rank(logits)  # [R, V]
+    logits = logits.float()
+    if draws_in_place(logits.device):
+        ranked, ids = rank_with_ids(logits)  # [R, V]
+    else:
+        logits = logits.cpu()
+        ranked, ids = rank(logits), None
     probabilities = drawn_from(ranked, setting)
     cumulative = probabilities.cumsum(1)
     totals = cumulative[:, -1:]
     kept_counts = (probabilities > 0).sum(1)
-    targets = torch.tensor(uniforms, dtype=torch.float64)[:, None] * totals
+    targets = torch.tensor(uniforms, dtype=torch.float64, device=ranked.device)[:, None] * totals
     # A product that reached the total would point past the last token that can be drawn.
     places = torch.searchsorted(cumulative, targets, right=True).clamp_max(kept_counts[:, None] - 1)  # [R, 1]
     nucleus = torch.searchsorted(cumulative, NUCLEUS_SHARE * totals)[:, 0] + 1
@@ -51,7 +69,7 @@ def draw(logits: torch.Tensor, setting: Setting, uniforms: Sequence[float]) -> D
     logp = log_probabilities(ranked)
     entropy_nats = torch.special.entr(logp.exp()).sum(1)
     return Draws(
-        ids=_tokens_at(logits, ranked, places),
+        ids=_tokens_at(logits, ranked, places) if ids is None else ids.gather(1, places)[:, 0],
         logprob_nats=logp.gather(1, places)[:, 0],
         entropy_bits=entropy_nats / log(2),
         kept_counts=kept_counts,
@@ -70,6 +88,13 @@ def rank(logits: torch.Tensor) -> torch.Tensor:
     return ranked.double()
 
 
+def rank_with_ids(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rank`, and the ids [R, V] as ranked, equal logits by ascending id: where sorting both costs no more."""
+    ranked, ids = logits.sort(dim=1, descending=True, stable=True)
+    check_finite(ranked[:, 0], ranked[:, -1].clamp_min(0))  # a NaN comes first here
+    return ranked.double(), ids
+
+
 def log_probabilities(ranked: torch.Tensor) -> torch.Tensor:
     """The untouched model's, in nats: [R, V] as ranked."""
     return ranked.log_softmax(1)
@@ -78,7 +103,7 @@ def log_probabilities(ranked: torch.Tensor) -> torch.Tensor:
 def drawn_from(ranked: torch.Tensor, setting: Setting) -> torch.Tensor:
     """The probabilities that a setting draws with: float64 [R, V], ranked like the logits it is given."""
     if setting.is_greedy:  # the first of the largest, where the library's top-k would keep all that are as large
-        return torch.zeros_like(ranked).index_fill_(1, torch.tensor(0), 1.0)
+        return torch.zeros_like(ranked).index_fill_(1, torch.tensor(0, device=ranked.device), 1.0)
     scores = ranked - ranked[:, :1]  # the largest is 0, so that no temperature makes it overflow
     for warper in warpers(setting):
         scores = warper(None, scores)

@@ -17,7 +17,7 @@ from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.lens import find_lens
-from layer_decoding.lens.measures import measure, top_tokens
+from layer_decoding.lens.measures import measure
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, select_cuts, select_layers
 from layer_decoding.results.greedy import Context, LayerDecoding
@@ -25,6 +25,8 @@ from layer_decoding.results.measures import fields
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_UNWATCHED_STEPS = 16  # on a GPU, where nobody is told of each: few enough to stop soon after the end of a text
 
 
 def decode_layers(
@@ -72,10 +74,10 @@ def decode_layers(
     decoded = shown if context == "own" else sorted({*shown, *range(1, found.layer_count + 1)})
     found.check_layers(decoded)
     steps = Steps(context, shown, decoded, frozenset(end_ids(model)))
-    shown_rows = [decoded.index(layer) for layer in shown]
     measured = fields(shared=context == "shared")
 
     def result() -> LayerDecoding | None:
+        steps.look()
         if not steps.count:
             return None
         return LayerDecoding(
@@ -92,14 +94,17 @@ def decode_layers(
     with keeping(result), torch.inference_mode(), ExitStack() as stack:
         states: HiddenStates = (SharedText if context == "shared" else OwnTexts)(found, decoded, stack)
         hidden = states.start(prompt)
+        shown_rows = torch.tensor([decoded.index(layer) for layer in shown], device=hidden.device)
+        at_once = steps_at_once(hidden.device, watched=on_step is not None)
         for step in range(1, max_new_tokens + 1):
             logits = found.logits(hidden, decoded)  # [R, V]
-            ids = top_tokens(logits)
             numbers = None
             if measures or track:
                 rows = logits if shown == decoded else logits[shown_rows]
                 numbers = measure(rows, measured, candidates=candidates, track=track)
-            steps.add(ids.tolist(), numbers)
+            ids = steps.take(logits, numbers)
+            if step % at_once == 0:
+                steps.look()
             if on_step is not None:
                 on_step(step, steps.newest())
             if steps.finished or step == max_new_tokens:
@@ -108,3 +113,8 @@ def decode_layers(
     decoding = result()
     assert decoding is not None  # at least one step was asked for
     return decoding
+
+
+def steps_at_once(device: torch.device, *, watched: bool) -> int:
+    """How many steps to take before their tokens are looked at: on a GPU that is to wait for it."""
+    return _UNWATCHED_STEPS if device.type == "cuda" and not watched else 1

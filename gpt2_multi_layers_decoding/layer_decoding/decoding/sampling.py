@@ -7,11 +7,12 @@ token, `sampling_batch` why a batch of another size makes no difference.
 
 import random
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from layer_decoding.decoding.distribution import Draws, draw, next_distribution
+from layer_decoding.decoding.distribution import Draws, draw, next_distribution, rows_at_once
 from layer_decoding.decoding.sampling_batch import ROWS, Batch, Reading, batch_invariant_attention, check_memory
 from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.errors import Interrupted, UsageError
@@ -178,11 +179,13 @@ class Sampler:
 
 
 def _draw(batch: Batch, setting: Setting, uniforms: list[float]) -> list[Draws]:
-    """A token for each text of a batch, one uniform number a text.
+    """A token for each text of a batch, one uniform number a text, in as many parts as `rows_at_once` says.
 
-    One after the other: on several threads a sum over one row is split otherwise than sums over many.
+    On a CPU one after the other: on several threads a sum over one row is split otherwise than sums over many.
     """
-    return [draw(logits, setting, [uniform]) for logits, uniform in zip(batch.logits.split(1), uniforms, strict=True)]
+    dice = iter(uniforms)
+    parts = batch.logits.split(rows_at_once(batch.logits))
+    return [draw(part, setting, list(islice(dice, len(part)))) for part in parts]
 
 
 class _Record:

@@ -1,11 +1,16 @@
-"""What every layer said, step by step, and the rows that it makes: along a text that is written, or read."""
+"""What every layer said, step by step, and the rows that it makes: along a text that is written, or read.
+
+A step's numbers stay on the model's device until all are wanted, its tokens until somebody looks: to look at each step
+as it comes would be to wait for a GPU that often.
+"""
 
 from typing import Any
 
 import torch
 
 from layer_decoding.layers import Layer
-from layer_decoding.lens.measures import StepMeasures
+from layer_decoding.lens.finite import check_finite, not_finite
+from layer_decoding.lens.measures import StepMeasures, largest_logits
 from layer_decoding.results.greedy import Candidate, Context, LayerRow
 
 
@@ -16,6 +21,8 @@ class Steps:
         self.context, self.shown, self.decoded, self.ends = context, shown, decoded, ends
         self.steps: list[tuple[list[int], StepMeasures | None]] = []  # T pairs: ids [R decoded], numbers [R shown]
         self.lengths: dict[Layer, int] = {}  # layer -> T of a text that has ended
+        # What was taken and not looked at yet among it: ids and largest logits [R decoded], numbers.
+        self.taken: list[tuple[torch.Tensor, torch.Tensor, StepMeasures | None]] = []
 
     @property
     def count(self) -> int:
@@ -40,6 +47,30 @@ class Steps:
             if chosen[layer] in self.ends:
                 self.lengths.setdefault(layer, len(self.steps))
 
+    def take(self, logits: torch.Tensor, numbers: StepMeasures | None) -> torch.Tensor:
+        """Take one step as it lies on the device, logits [R decoded, V]: the ids of its tokens [R decoded]."""
+        largest, ids = largest_logits(logits)
+        self.taken.append((ids, largest, numbers))
+        return ids
+
+    def look(self) -> None:
+        """Add what was taken, up to the step that ends every text: the rest was taken in vain.
+
+        Raises:
+            LayerDecodingError: a step's largest logits are not finite.
+        """
+        unseen = self.taken[self.count :]  # so that an interruption in here leaves nothing out, and nothing twice
+        if not unseen or self.finished:
+            return
+        every_ids = torch.stack([ids for ids, _, _ in unseen]).tolist()
+        finite = torch.stack([largest for _, largest, _ in unseen]).isfinite().all(1).tolist()
+        for chosen, is_finite, (_, _, numbers) in zip(every_ids, finite, unseen, strict=True):
+            if self.finished:
+                break
+            if not is_finite:
+                raise not_finite()
+            self.add(chosen, numbers)
+
     def newest(self) -> dict[Layer, int]:
         """{layer: id} of the rows shown that got a token in the newest step."""
         step = len(self.steps)
@@ -58,7 +89,11 @@ class Steps:
         return tuple(settles)
 
     def rows(self) -> tuple[LayerRow, ...]:
-        """The rows shown. A text that has ended is cut there; under a shared text every row is as long as it."""
+        """The rows shown. A text that has ended is cut there; under a shared text every row is as long as it.
+
+        Raises:
+            LayerDecodingError: a number that is not finite.
+        """
         measured = _by_row([numbers for _, numbers in self.steps if numbers is not None])  # {field: [R][T]}
         rows = []
         for number, layer in enumerate(self.shown):
@@ -80,10 +115,12 @@ def _by_row(steps: list[StepMeasures]) -> dict[str, list[list[Any]]]:
     def table(values: list[torch.Tensor]) -> list[Any]:
         return list(torch.stack(values, 1).tolist())
 
+    columns = {field: torch.stack([step.columns[field] for step in steps], 1).cpu() for field in steps[0].columns}
+    check_finite(*columns.values())
     ids = table([step.candidate_ids for step in steps])  # [R][T][K]
     probabilities = table([step.candidate_probabilities for step in steps])
     return {
-        **{field: table([step.columns[field] for step in steps]) for field in steps[0].columns},
+        **{field: column.tolist() for field, column in columns.items()},
         "candidates": [
             [tuple(map(Candidate, *step)) for step in zip(*row, strict=True)]
             for row in zip(ids, probabilities, strict=True)
