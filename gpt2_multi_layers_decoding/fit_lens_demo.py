@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from layer_decoding.cli.options import Parser, add_model_group, add_screen_options, whole_number
-from layer_decoding.cli.progress import NoProgress, ProgressLine
+from layer_decoding.cli.progress import NoProgress, Progress, ProgressLine
 from layer_decoding.cli.running import load, notice, run
-from layer_decoding.errors import LayerDecodingError
+from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.files.saving import check_targets, save
 from layer_decoding.results.text import TextMeasures
 from layer_decoding.terminal.theme import terminal_of
@@ -46,11 +46,11 @@ python multi_layer_decoding_demo.py --lens linear
 """
 SUFFIXES = (".safetensors",)
 TOKENS = 60_000  # more change nothing that can be seen
-HELD_OUT_TOKENS = 5_000  # measured, through each lens
+HELD_OUT_TOKENS = 5_000  # to measure on, through each lens
 DOCUMENT_TOKENS = 1_000  # of each document, where there are enough of them: so that many have a say
 MOST_CHARACTERS = 10  # of a token, on average
-FIRST_LOOK = 2_000  # tokens after which it can be said how long the rest will take
-SLOW = 60  # seconds from which on that is worth a line
+FIRST_LOOK = 5  # seconds after which it can be said how long the rest will take
+SLOW = 90  # seconds from which on that is worth a line
 
 
 def build_parser() -> Parser:
@@ -64,6 +64,13 @@ def build_parser() -> Parser:
     group = parser.add_argument_group("fitting")
     group.add_argument("--tokens", type=whole_number, default=TOKENS, metavar="N", help=f"tokens to read ({TOKENS})")
     group.add_argument("--steps", type=whole_number, default=0, metavar="N", help="tune on, so many steps of Adam (0)")
+    group.add_argument(
+        "--held-out",
+        type=whole_number,
+        default=HELD_OUT_TOKENS,
+        metavar="N",
+        help=f"tokens of other documents to measure on ({HELD_OUT_TOKENS})",
+    )
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="FILE", help="write the lens to FILE.safetensors (the user's cache)")
     add_screen_options(group)
@@ -77,14 +84,16 @@ def show(args: Namespace) -> None:
     check_targets([args.out] if args.out else [], SUFFIXES)
     documents, held_out = read_documents(args.text)
     loaded = load(args)
-    lenses = fit(args, loaded, some_ids(loaded, documents, args.tokens * 5 // 4))
+    ids = [token for document in some_ids(loaded, held_out, args.held_out) for token in document]
+    if len(ids) < 2:
+        raise UsageError(
+            f"There are {len(ids)} held-out tokens to measure on; ask for 2 or more.",
+            settings=["held_out"],
+        )
+    lenses, compared = fit_and_measure(args, loaded, some_ids(loaded, documents, args.tokens * 5 // 4), ids)
 
-    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.lens.fitted.file import cached_place, lens_bytes
 
-    ids = [token for document in some_ids(loaded, held_out, HELD_OUT_TOKENS) for token in document]
-    notice(args, f"Measuring on {len(ids):,} held-out tokens, through {len(lenses)} lenses ...")
-    compared = [measure_text(loaded.model, ids, lens=lens) for lens in lenses]
     lens = with_origin(lenses[-1], compared[-1], loaded, args)
     out = args.out or cached_place(loaded.model)
     make_folder(out)
@@ -96,51 +105,62 @@ def show(args: Namespace) -> None:
 
 
 def some_ids(loaded: "LoadedModel", documents: Sequence[str], tokens: int) -> list[list[int]]:
-    """The ids of documents that hold so many tokens together: a few of each, more where that is not enough."""
+    """The ids of documents that hold so many tokens together: as few of each as that takes."""
     from layer_decoding.models.prompts import encode_prompt
     from layer_decoding.models.texts import encode_text
 
     prefix = encode_prompt(loaded.tokenizer, "")
-    found: list[list[int]] = []
-    for most in (max(2, min(DOCUMENT_TOKENS, tokens // 10)), tokens):
+    most, found = max(2, min(DOCUMENT_TOKENS, tokens // 10)), list[list[int]]()
+    while sum(map(len, found)) < tokens and most <= 2 * tokens:
         found = []
         for document in documents:
             if (missing := tokens - sum(map(len, found))) <= 0:
-                return found
+                break
             beginning = document[: most * MOST_CHARACTERS]
             found.append(list(encode_text(loaded.tokenizer, [beginning], prefix)[: min(most, missing)]))
+        most *= 2
     return found
 
 
-def fit(args: Namespace, loaded: "LoadedModel", documents: list[list[int]]) -> "list[FittedLens | None]":
-    """The lenses to compare, the one to write last: none (plain), constant, linear, and tuned if that was asked for."""
+def fit_and_measure(
+    args: Namespace, loaded: "LoadedModel", documents: list[list[int]], held_out: list[int]
+) -> "tuple[list[FittedLens | None], list[TextMeasures]]":
+    """The lenses to compare, and what each gives on the tokens held out; the one to write is the last.
+
+    None (plain), constant, linear, and tuned if that was asked for.
+    """
+    from layer_decoding.decoding.text.means import measure_text
     from layer_decoding.training.fitting.fit import Fit
 
     fitting = Fit(loaded.model, documents, args.tokens)
-    total = fitting.cost(args.steps)
-    progress = NoProgress() if args.quiet else ProgressLine(total)
-    watch = Watch(args, total)
-
-    def on_step(tokens: int, newest: dict[int, int]) -> None:
-        watch.look(tokens)
-        progress.on_step(tokens, newest)
-
-    fitting.on_step = on_step
-    notice(args, f"Fitting on {sum(map(len, fitting.fitted)):,} tokens of {len(fitting.fitted)} documents ...")
-    with closing(progress):
+    count, in_fit = 4 if args.steps else 3, fitting.cost(args.steps)
+    watch = Watch(args, round(in_fit + count * len(held_out) * fitting.lens_cost))
+    fitting.on_step = watch.on_step
+    with closing(watch.progress):
+        watch.say(f"Fitting on {sum(map(len, fitting.fitted)):,} tokens of {len(fitting.fitted)} documents ...")
         linear = fitting.linear()
         lenses: list[FittedLens | None] = [None, fitting.constant(), linear]
         if args.steps:
             lenses.append(fitting.tuned(linear, args.steps))
-    notice(args, f"Fitted in {watch.seconds:.0f} s.")
-    return lenses
+        watch.say(f"Fitted in {watch.seconds:.0f} s.")
+        watch.say(f"Measuring on {len(held_out):,} held-out tokens, through {count} lenses ...")
+        compared = []
+        for number, lens in enumerate(lenses):
+            begun = in_fit + number * len(held_out) * fitting.lens_cost
+
+            def on_step(tokens: int, newest: dict[int, int], begun: float = begun) -> None:
+                watch.on_step(round(begun + tokens * fitting.lens_cost), newest)
+
+            compared.append(measure_text(loaded.model, held_out, lens=lens, on_step=on_step))
+    return lenses, compared
 
 
 class Watch:
-    """Says once, early on, how long a slow fit will take."""
+    """Shows how far a fit is, and says once, early on, how long a slow one will take."""
 
     def __init__(self, args: Namespace, total: int) -> None:
         self.args, self.total = args, total
+        self.progress: Progress = NoProgress() if args.quiet else ProgressLine(total)
         self.started, self.said = time.perf_counter(), False
 
     @property
@@ -148,13 +168,18 @@ class Watch:
         """Since it began."""
         return time.perf_counter() - self.started
 
-    def look(self, tokens: int) -> None:
-        """Told of the tokens read so far."""
-        if self.said or tokens < FIRST_LOOK:
-            return
-        self.said, needed = True, self.seconds * self.total / tokens
-        if needed > SLOW:
-            notice(self.args, f"This will take about {needed / 60:.0f} minutes; fewer --tokens take less.")
+    def say(self, sentence: str) -> None:
+        """A notice, with the bar out of its way."""
+        self.progress.hide()
+        notice(self.args, sentence)
+
+    def on_step(self, done: int, newest: dict[int, int]) -> None:
+        """Told of what is done of the total so far."""
+        if not self.said and self.seconds > FIRST_LOOK:
+            self.said, needed = True, self.seconds * self.total / done
+            if needed > SLOW:
+                self.say(f"This will take about {needed / 60:.0f} minutes; fewer --tokens or --held-out take less.")
+        self.progress.on_step(done, newest)
 
 
 def with_origin(

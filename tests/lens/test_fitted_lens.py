@@ -11,6 +11,8 @@ from fitted import some_lens
 from layer_decoding import beam_search, decode_layers, measure_text, read_layers, sample, truncate
 from layer_decoding.decoding.sampling import sample_settings
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.layers import HalfStep
+from layer_decoding.lens.blocks import find_blocks
 from layer_decoding.lens.fitted.file import named_lens
 from layer_decoding.lens.lens import find_lens
 from layer_decoding.results.settings import GREEDY
@@ -49,6 +51,24 @@ def test_the_last_layer_is_left_alone(tiny, lens):
     assert fitted.rows[:-1] != plain.rows[:-1]
     hidden = torch.randn(3, 32)
     assert torch.equal(find_lens(tiny, lens).logits(hidden, [4] * 3), find_lens(tiny).logits(hidden, [4] * 3))
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [[1, 2, 3, 4], [1, 2, 3, 4] * 3, [2, 2, 2], [4, 4], [3, 1], [1, 3, 4] * 2, [1, 1, 2, 4], [2, 4, 2], [4, 3, 4, 1]],
+    ids=str,
+)
+def test_each_row_goes_through_the_map_of_its_layer(lens, layers):
+    hidden = torch.randn(len(layers), 32, generator=torch.Generator().manual_seed(0))
+    before, maps = hidden.clone(), dict(zip(lens.layers, zip(lens.matrices, lens.biases, strict=True), strict=True))
+    expected = [
+        row if layer == 4 else maps[layer][0] @ row + maps[layer][1] for row, layer in zip(hidden, layers, strict=True)
+    ]
+    assert torch.allclose(lens.translate(hidden, layers), torch.stack(expected), atol=1e-5)
+    assert torch.equal(hidden, before)
+    half = lens.translate(hidden.bfloat16(), layers)
+    assert half.dtype == torch.bfloat16
+    assert torch.allclose(half, lens.translate(hidden.bfloat16().float(), layers).bfloat16())
 
 
 def test_a_lens_that_does_nothing_is_the_plain_one(tiny):
@@ -118,8 +138,11 @@ def test_a_layer_without_a_map_is_refused(tiny):
     ):
         with pytest.raises(UsageError) as caught:
             ask()
-        assert_sentence(str(caught.value), "layer 2")
+        assert_sentence(str(caught.value), "no map for layer 2;")
         assert "layers" in caught.value.settings
+    with pytest.raises(UsageError) as caught:
+        decode_layers(tiny, PROMPT, 2, layers=[2, HalfStep(3)], lens=lens)
+    assert_sentence(str(caught.value), "no map for layers 2, 3a (it is fitted to the outputs of blocks")
     with pytest.raises(UsageError, match="layer 0"):
         decode_layers(tiny, PROMPT, 2, layers=[0], lens=some_lens(tiny))
     with pytest.raises(UsageError, match="first block"):
@@ -135,9 +158,20 @@ def test_another_models_lens_is_refused(tiny, other):
     assert_sentence(str(caught.value), "another model")
 
 
-def test_a_model_in_half_the_bits_is_the_same_model(lens):
-    halved = random_gpt2().to(torch.bfloat16)
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_in_half_the_bits_is_the_same_model_where_they_hold_its_weights(tied):
+    """float32 weights in bfloat16, and float16 ones in either; float32 weights in float16 are rounded twice."""
+    lens = some_lens(random_gpt2(tie_word_embeddings=tied))
+    halved = random_gpt2(tie_word_embeddings=tied).to(torch.bfloat16)
     assert len(decode_layers(halved, PROMPT, 2, lens=lens).rows) == 4
+    with pytest.raises(LayerDecodingError) as caught:
+        lens.check_model(find_blocks(random_gpt2(tie_word_embeddings=tied).half()))
+    assert_sentence(str(caught.value), "another model", "or was fitted to it in another precision than float16")
+
+    in_float16 = random_gpt2(tie_word_embeddings=tied).half()
+    lens = some_lens(in_float16)
+    for dtype in (torch.float32, torch.bfloat16):
+        lens.check_model(find_blocks(random_gpt2(tie_word_embeddings=tied).half().to(dtype)))
 
 
 def test_the_bundled_lens_is_nearer_than_the_plain_one_at_every_layer(mini):

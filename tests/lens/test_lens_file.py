@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from argparse import Namespace
 from dataclasses import replace
 
 import numpy
@@ -181,11 +182,45 @@ def test_the_script_writes_a_lens_and_measures_it(tiny_folder, text, tmp_path, c
     assert lens.origin["tokens"] < 2000
 
 
+def test_the_script_tunes_on_and_measures_on_as_many_tokens_as_asked(tiny_folder, text, tmp_path, capsys):
+    out = tmp_path / "tuned.safetensors"
+    argv = [str(text), "--model", f"{tiny_folder}/", "--tokens", "500", "--device", "cpu", "--out", str(out)]
+    assert fit_lens_demo.main([*argv, "--steps", "2", "--held-out", "70"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert " of 70, read in " in lines[0]
+    assert lines[2].split() == ["plain", "constant", "linear", "tuned"] * 2
+    lens = read_lens(out, load_model(f"{tiny_folder}/", device="cpu").model)
+    assert (lens.name, lens.origin["steps"], lens.origin["tokens"] < 500) == ("tuned", 2, True)
+
+
+def test_a_slow_fit_says_once_how_long_it_will_take(capsys):
+    watch = fit_lens_demo.Watch(Namespace(quiet=False), total=1000)
+    watch.on_step(50, {})
+    assert capsys.readouterr().err == ""  # too early to tell
+    watch.started -= 20
+    watch.on_step(100, {})
+    watch.on_step(110, {})
+    assert capsys.readouterr().err.count("This will take about 3 minutes") == 1
+    watch.progress.close()
+
+
+def test_as_few_tokens_of_each_document_as_that_takes(mini):
+    documents = [("word " * count).strip() for count in (400, 30, 400)]
+    lengths = [len(ids) for ids in fit_lens_demo.some_ids(mini, documents, 100)]
+    assert lengths == [40, lengths[1], 100 - 40 - lengths[1]]
+    assert 30 <= lengths[1] < 40
+    whole = [mini.tokenizer.encode(document) for document in documents]
+    assert fit_lens_demo.some_ids(mini, documents, 10_000) == whole
+
+
 def test_a_fit_that_is_refused_leaves_what_was_there(tiny_folder, text, tmp_path, capsys):
     out = tmp_path / "fitted.safetensors"
     out.write_bytes(b"before")
     argv = [str(text), "--model", f"{tiny_folder}/", "--tokens", "100", "--out", str(out)]
     assert fit_lens_demo.main(argv) == 2
     assert "at least 320 tokens" in capsys.readouterr().err
+    assert out.read_bytes() == b"before"
+    assert fit_lens_demo.main([*argv[:-4], "--held-out", "1", *argv[-2:]]) == 2
+    assert "1 held-out tokens" in capsys.readouterr().err
     assert out.read_bytes() == b"before"
     assert fit_lens_demo.main([str(text), "--out", str(tmp_path / "lens.pt")]) == 2

@@ -9,9 +9,10 @@ import torch
 from conftest import random_gpt2
 from fitted import some_documents
 from layer_decoding import fit_lens, measure_text
-from layer_decoding.errors import UsageError
+from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.training.fitting.fit import SCALE_TOKENS, Fit, split
 from layer_decoding.training.fitting.moments import Moments
+from layer_decoding.training.fitting.scales import Scales
 from refusals import assert_sentence
 
 
@@ -81,7 +82,32 @@ def test_each_windows_first_position_is_left_out(tiny):
     fit.linear()
     assert [len(document) for document in fit.fitted] == [100] * 15
     assert fit.moments.count == 15 * (63 - 1 + 35 - 1)  # nor is the last, after which nothing stands
-    assert fit.tokens == fit.cost() - len(fit.aside) * 2
+    assert fit.done == pytest.approx(fit.cost() - 2 * fit.lens_cost, abs=1)  # the last of each window of the scales
+
+
+def test_what_else_there_is_to_do_counts_as_so_many_tokens(tiny):
+    """A product of each position with the head, for each layer, beside one with each parameter of the blocks."""
+    told = []
+    fit = Fit(tiny, some_documents(97, count=30), tokens=10_000, on_step=lambda tokens, _: told.append(tokens))
+    in_blocks = 4 * (12 * 32 * 32 + 13 * 32)
+    assert fit.lens_cost == pytest.approx(1 + 4 * 97 * 32 / in_blocks)
+    fit.tuned(fit.linear(), steps=3)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(fit.cost(steps=3), rel=0.01)
+
+
+def test_the_models_own_gradients_are_left_alone():
+    model = random_gpt2().requires_grad_()
+    fit_lens(model, some_documents(97, count=30), steps=2)
+    assert all(weights.grad is None for weights in model.parameters())
+
+
+def test_a_model_that_the_lens_would_misread_is_refused(monkeypatch):
+    model = random_gpt2()
+    head = model.lm_head.forward
+    monkeypatch.setattr(model.lm_head, "forward", lambda hidden: head(hidden) + 1)
+    with pytest.raises(LayerDecodingError, match="misses the logits"):
+        fit_lens(model, some_documents(97, count=30))
 
 
 def test_scales_are_where_the_divergence_is_least(tiny):
@@ -95,6 +121,26 @@ def test_scales_are_where_the_divergence_is_least(tiny):
 
     assert (divergences(1.0) < divergences(1.5)).all()
     assert (divergences(1.0) < divergences(0.5)).all()
+
+
+def test_a_scale_is_found_by_trying_and_between_by_a_parabola():
+    """Against the divergence itself, for a layer that is the last one flattened, sharpened, or out of reach."""
+    final = torch.randn(40, 50, generator=torch.Generator().manual_seed(3)) * 3
+    noise = torch.randn(40, 50, generator=torch.Generator().manual_seed(4))
+    layers = [final / 0.73, final / 1.1, final / 0.1, final / 5, final + noise, final - 200]
+    scales = Scales(len(layers))
+    for part in torch.stack([*layers, final], 1).split(9):
+        scales.add(part)
+    best = scales.best()
+    assert best[:4] == pytest.approx([0.73, 1.1, 0.3, 1.3], abs=0.005)
+    assert best[5] == pytest.approx(1, abs=0.005)
+
+    def divergence(scale):
+        gaps = final.log_softmax(-1) - (layers[4] * scale).log_softmax(-1)
+        return float((final.softmax(-1) * gaps).sum())
+
+    tried = [scale / 1000 for scale in range(300, 1300)]
+    assert best[4] == pytest.approx(min(tried, key=divergence), abs=0.01)
 
 
 def test_steps_of_adam_lower_the_divergence(tiny):

@@ -15,10 +15,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch.nn.functional import linear
 
 from layer_decoding.errors import LayerDecodingError, UsageError
-from layer_decoding.layers import LINEAR_LENS, Layer
+from layer_decoding.layers import LINEAR_LENS, Layer, has_half_steps
 from layer_decoding.lens.blocks import Blocks
 
 
@@ -43,17 +42,22 @@ class FittedLens:
         return f"<FittedLens: {self.name}, {len(self.layers)} of {self.layer_count} layers>"
 
     def translate(self, hidden: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
-        """Hidden states [R, D] of the layers [R] in the last layer's basis; that layer's own stay as they are."""
-        places: dict[Layer, list[int]] = {}
-        for place, layer in enumerate(layers):
-            places.setdefault(layer, []).append(place)
-        translated = hidden.clone()
-        for number, layer in enumerate(self.layers):
-            if layer in places:
-                # In float32: a map that magnifies small differences needs more than 16 bits of them.
-                rows = hidden[places[layer]].to(self.matrices)
-                translated[places[layer]] = linear(rows, self.matrices[number], self.biases[number]).to(hidden)
-        return translated
+        """Hidden states [R, D] of the layers [R] in the last layer's basis; that layer's own stay as they are.
+
+        All maps are one product: a product a layer takes longer than the maps take to be read.
+        """
+        few = _repeated(layers)  # [N']
+        places = [place for place, layer in enumerate(few) if layer != self.layer_count]
+        if not places:
+            return hidden
+        mapped, maps = _as_slice(places), _as_slice([self._number[few[place]] for place in places])
+        rows = hidden.unflatten(0, (-1, len(few))).transpose(0, 1)  # [N', S, D]
+        # In float32: a map that magnifies small differences needs more than 16 bits of them.
+        precise = rows[mapped].to(self.matrices)
+        translated = rows.clone()
+        translated[mapped] = torch.baddbmm(self.biases[maps][:, None], precise, self.matrices[maps].mT).to(hidden)
+        moved: torch.Tensor = translated.transpose(0, 1).flatten(0, 1)
+        return moved
 
     def scale(self, logits: torch.Tensor, layers: Sequence[Layer]) -> torch.Tensor:
         """Logits [R, V] of the layers [R] times their s; the last layer's stay as they are."""
@@ -74,21 +78,38 @@ class FittedLens:
         """Raise UsageError for a layer without a map."""
         missing = sorted({*layers} - {*self.layers, self.layer_count})
         if missing:
+            names = f"{'layers' if len(missing) > 1 else 'layer'} {', '.join(map(str, missing))}"
+            halves = " (it is fitted to the outputs of blocks, not to half steps)" if has_half_steps(missing) else ""
             raise UsageError(
-                f"The {self.name} lens has no map for layer {', '.join(map(str, missing))}; leave that out, or read it"
-                " with the plain lens.",
+                f"The {self.name} lens has no map for {names}{halves}; leave out what it cannot read, or use the plain"
+                " lens.",
                 settings=["layers", "lens"],
             )
 
     def check_model(self, blocks: Blocks) -> None:
         """Raise LayerDecodingError where the lens was fitted to another model."""
-        if self.layer_count != blocks.count or self.fingerprint != fingerprint(blocks):
-            name = type(blocks.model).__name__
-            raise LayerDecodingError(
-                f"The {self.name} lens belongs to another model than this {name}, of {self.layer_count} layers and with"
-                " another final norm or head; fit one to this model, or use the plain lens.",
-                settings=["lens", "model"],
-            )
+        if self.layer_count == blocks.count and self.fingerprint == fingerprint(blocks):
+            return
+        dtype = str(blocks.model.get_output_embeddings().weight.dtype).removeprefix("torch.")
+        same = f", or was fitted to it in another precision than {dtype}" if self.layer_count == blocks.count else ""
+        raise LayerDecodingError(
+            f"The {self.name} lens belongs to another model than this {type(blocks.model).__name__}, of"
+            f" {self.layer_count} layers and with another final norm or head{same}; fit one to this model, or use the"
+            " plain lens.",
+            settings=["lens", "model"],
+        )
+
+
+def _repeated(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers that come again and again, position by position; all of them where they do not."""
+    rows, count = list(layers), len({*layers})
+    return rows[:count] if rows == rows[:count] * (len(rows) // count) else rows
+
+
+def _as_slice(numbers: list[int]) -> slice | list[int]:
+    """An index of the numbers, one that copies nothing where they follow one another."""
+    first, last = numbers[0], numbers[-1]
+    return slice(first, last + 1) if numbers == [*range(first, last + 1)] else numbers
 
 
 _fingerprints: "WeakKeyDictionary[torch.nn.Module, str]" = WeakKeyDictionary()
@@ -97,7 +118,8 @@ _fingerprints: "WeakKeyDictionary[torch.nn.Module, str]" = WeakKeyDictionary()
 def fingerprint(blocks: Blocks) -> str:
     """A hash of what a model reads its last layer with: the norms outside its blocks, and the head.
 
-    Of their first 16 bits, so that a model that runs in bfloat16 is the one that was fitted in float32.
+    Of their values as the model runs, rounded to bfloat16. So float32 weights are the same model in float32 and in
+    bfloat16, and float16 ones in all three; in float16, float32 weights are rounded twice, and are another model.
     """
     if blocks.model not in _fingerprints:
         norms = [

@@ -10,6 +10,7 @@ in closed form, in one pass over the text; on request A and b are then tuned on 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,10 +19,11 @@ from layer_decoding.decoding.watching import OnStep
 from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
-from layer_decoding.lens.lens import find_lens
-from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows, window_length
-from layer_decoding.models.sizes import text_config
+from layer_decoding.lens.lens import check_on, find_lens
+from layer_decoding.lens.windows import lens_logits, positions_at_once, read_unchecked, window_length
+from layer_decoding.models.sizes import text_config, vocabulary_size
 from layer_decoding.training.fitting.moments import Moments
+from layer_decoding.training.fitting.scales import Scales
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 FITTED_TOKENS = 60_000  # more change nothing that can be seen
 TOKENS_A_WIDTH = 20  # at least so many for each number of a hidden state
 SCALE_TOKENS = 2_000  # of other documents: one number a layer is found from few
-_SCALES = tuple(step / 10 for step in range(3, 14))  # 0.3, 0.4 … 1.3
 _LEARNING_RATE = 1e-3
 
 Documents = Sequence[Sequence[int]]
@@ -52,7 +53,7 @@ def fit_lens(
         tokens: read for A and b, at most.
         penalty: of ridge regression, in mean variances of a hidden state; more text is better than any.
         steps: of Adam afterwards, each on as many positions as the lens takes at once; the lens is then a tuned one.
-        on_step: called as on_step(tokens so far, {}).
+        on_step: called as on_step(tokens so far, {}); what else there is to do counts as so many tokens more.
 
     Raises:
         UsageError: fewer documents, or tokens, than a lens of this width needs; a penalty below 0.
@@ -74,12 +75,30 @@ class Fit:
         self.lens = find_lens(model)
         self.layers: list[Layer] = [*range(1, self.lens.layer_count + 1)]
         self.window = window_length(model)
+        self.at_once = positions_at_once(self.lens, self.layers)
         self.moments: Moments | None = None
-        self.tokens = 0
+        self.done = 0.0
+        check_on(self.lens, self.fitted[0])
 
     def cost(self, steps: int = 0) -> int:
-        """What `on_step` counts up to: the tokens read, and a window for each step of Adam."""
-        return sum(map(len, [*self.fitted, *self.aside])) + steps * self.window
+        """What `on_step` counts up to: tokens read by the blocks, and all else in what it takes beside that."""
+        fitted, aside = (sum(map(len, documents)) for documents in (self.fitted, self.aside))
+        return round(fitted + aside * self.lens_cost + steps * self._step_cost)
+
+    @property
+    def lens_cost(self) -> float:
+        """What it takes to read a token by the blocks and by the lens at every layer, beside reading it by the blocks.
+
+        Multiplications are counted: each parameter makes one for each token.
+        """
+        width, vocabulary = int(text_config(self.model.config).hidden_size), vocabulary_size(self.model)
+        in_blocks = sum(weights.numel() for weights in self.lens.blocks.modules.parameters())
+        return 1 + len(self.layers) * vocabulary * width / in_blocks
+
+    @property
+    def _step_cost(self) -> float:
+        """So for a step of Adam, which goes through the lens and back again, for as long as the way there."""
+        return self.at_once * (2 * self.lens_cost - 1)
 
     def linear(self, penalty: float = 0.0) -> FittedLens:
         """Least squares, and the scales that go with it."""
@@ -104,15 +123,13 @@ class Fit:
         reader = find_lens(self.model, replace(placed, **learnt))
         adam = torch.optim.Adam(learnt.values(), lr=_LEARNING_RATE)
         schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, total_iters=steps)
-        generator = torch.Generator().manual_seed(0)
-        for step in range(steps):
-            hidden = self._some_positions(step, generator)
+        for hidden in islice(self._batches(), steps):
             loss = _divergence_bits(lens_logits(reader, hidden, self.layers))
             adam.zero_grad()
-            loss.backward()
+            loss.backward(inputs=list(learnt.values()))  # and no gradients of the model's own
             adam.step()
             schedule.step()
-            self._told(self.window)
+            self._told(self._step_cost)
         tuned = {name: values.detach() for name, values in learnt.items()}
         origin = {**lens.origin, "steps": steps}
         return replace(placed, **tuned, name="tuned", origin=origin).on(torch.device("cpu"))
@@ -137,7 +154,7 @@ class Fit:
         if self.moments is None:
             self.moments = Moments()
             for document in self.fitted:
-                for _, hidden in read_windows(self.lens, document, self.layers, self.window, at_once=self.window):
+                for _, hidden in read_unchecked(self.lens, document, self.layers, self.window, at_once=self.window):
                     if len(hidden) > 1:
                         self.moments.add(hidden[1:])
                     self._told(len(hidden) + 1)
@@ -145,36 +162,32 @@ class Fit:
 
     @torch.inference_mode()
     def _best_scales(self, lens: FittedLens) -> list[float]:
-        """For each layer of a lens, the scale of its logits with the least KL divergence from layer L: [N].
-
-        KL(p ‖ softmax(s z)) = Σ p log p - s Σ p z + log Σ exp(s z) is convex in s; it is taken at some values of s,
-        and between them by a parabola.
-        """
-        reader, at_once = find_lens(self.model, lens), positions_at_once(self.lens, self.layers)
-        losses = torch.zeros(len(_SCALES), len(lens.layers), dtype=torch.float64)
+        """For each layer of a lens, the scale of its logits with the least KL divergence from layer L: [N]."""
+        reader, scales = find_lens(self.model, lens), Scales(len(lens.layers))
         for document in self.aside:
-            for _, hidden in read_windows(reader, document, self.layers, self.window, at_once):
-                logits = lens_logits(reader, hidden, self.layers)
-                rows, final = logits[:, :-1], logits[:, -1].softmax(-1)
-                expected = (rows @ final[..., None])[..., 0]  # Σ p z: [S, N]
-                for number, scale in enumerate(_SCALES):
-                    losses[number] += ((rows * scale).logsumexp(-1) - scale * expected).sum(0).cpu().double()
-                self._told(len(hidden))
-        return [_lowest(column) for column in losses.T.tolist()]
+            for _, hidden in read_unchecked(reader, document, self.layers, self.window, self.at_once):
+                scales.add(lens_logits(reader, hidden, self.layers))
+                self._told(len(hidden) * self.lens_cost)
+        return scales.best()
 
-    def _some_positions(self, step: int, generator: torch.Generator) -> torch.Tensor:
-        """Hidden states [S, R, D] of as many positions of a window as the lens takes at once, the first left out."""
-        document = self.fitted[step % len(self.fitted)][: self.window]
-        with torch.no_grad():
-            ((_, hidden),) = read_windows(self.lens, document, self.layers, self.window, at_once=self.window)
-        chosen = torch.randperm(len(hidden) - 1, generator=generator)[: positions_at_once(self.lens, self.layers)]
-        return hidden[1:][chosen] if len(chosen) else hidden
+    @torch.no_grad()  # while it reads, not while its batches are learnt from
+    def _batches(self) -> Iterator[torch.Tensor]:
+        """Hidden states [S, R, D] of about as many positions as the lens takes at once, without end.
 
-    def _told(self, tokens: int) -> None:
+        Those of a window in an order of dice, its first left out, as in the moments.
+        """
+        generator = torch.Generator().manual_seed(0)
+        for document in cycle(self.fitted):
+            for _, hidden in read_unchecked(self.lens, document, self.layers, self.window, self.window):
+                if count := len(hidden) - 1:
+                    shuffled = hidden[1:][torch.randperm(count, generator=generator)]
+                    yield from shuffled.chunk(-(-count // self.at_once))
+
+    def _told(self, tokens: float) -> None:
         """So many tokens more."""
-        self.tokens += tokens
+        self.done += tokens
         if self.on_step is not None:
-            self.on_step(self.tokens, {})
+            self.on_step(round(self.done), {})
 
 
 def split(model: "PreTrainedModel", documents: Documents, tokens: int) -> tuple[Documents, Documents]:
@@ -208,21 +221,11 @@ def _too_few(least: int, count: int) -> UsageError:
 
 
 def _beginning(documents: Documents, tokens: int) -> Iterator[Sequence[int]]:
-    """Documents up to a number of tokens, the last of them cut; one token alone predicts nothing."""
+    """Documents up to a number of tokens, the last of them cut; of two tokens no position is read: see `Fit._read`."""
     for document in documents:
-        if len(document) > 1 and tokens > 1:
+        if len(document) > 2 and tokens > 2:
             yield document[:tokens]
             tokens -= len(document[:tokens])
-
-
-def _lowest(losses: Sequence[float]) -> float:
-    """Where a parabola through the least of the losses at _SCALES and its two neighbours has its foot."""
-    least = min(range(len(losses)), key=losses.__getitem__)
-    if least in (0, len(losses) - 1):
-        return _SCALES[least]
-    before, here, after = losses[least - 1 : least + 2]
-    bend = before - 2 * here + after
-    return _SCALES[least] + (_SCALES[1] - _SCALES[0]) * ((before - after) / (2 * bend) if bend > 0 else 0.0)
 
 
 def _divergence_bits(logits: torch.Tensor) -> torch.Tensor:
