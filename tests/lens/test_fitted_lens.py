@@ -158,6 +158,16 @@ def test_another_models_lens_is_refused(tiny, other):
     assert_sentence(str(caught.value), "another model")
 
 
+def test_a_model_is_known_by_its_final_norm_and_head_and_not_by_its_blocks(lens):
+    other = random_gpt2()
+    other.transformer.h[1].ln_1.weight.normal_()
+    lens.check_model(find_blocks(other))
+    other = random_gpt2()
+    other.transformer.ln_f.weight.normal_()
+    with pytest.raises(LayerDecodingError, match="another final norm"):
+        lens.check_model(find_blocks(other))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_model_in_half_the_bits_is_the_same_model_where_they_hold_its_weights(tied):
     """float32 weights in bfloat16, and float16 ones in either; float32 weights in float16 are rounded twice."""

@@ -90,6 +90,7 @@ def test_linear_is_the_lens_beside_the_model_or_in_the_cache(tiny_copy, tmp_path
         named_lens("linear", loaded)
     assert_sentence(str(caught.value), "python fit_lens_demo.py TEXT --model")
     cached = cached_place(loaded.model)
+    assert cached.parent == tmp_path / "cache" / "multi-layer-decoding"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(lens_bytes(some_lens(loaded.model, seed=1)))
     (tmp_path / "other.safetensors").write_bytes(lens_bytes(some_lens(loaded.model, seed=2)))
@@ -154,8 +155,10 @@ def test_a_tuned_lens_that_is_none(tiny, tmp_path):
     save_as_tuned_lens(tmp_path, tiny)
     assert "another model" in refused(tmp_path, random_gpt2(1))
     assert "another model" in refused(tmp_path, random_gpt2(n_layer=3))
-    (tmp_path / "params.pt").write_bytes(b"\x80\x02cposix\nsystem\n(S'touch owned'\ntR.")
+    owned = tmp_path / "owned"
+    (tmp_path / "params.pt").write_bytes(f"cposix\nsystem\n(S'touch {owned}'\ntR.".encode())
     assert "nothing but tensors" in refused(tmp_path, tiny)
+    assert not owned.exists()
     (tmp_path / "params.pt").unlink()
     assert "no whole lens" in refused(tmp_path, tiny)
 
