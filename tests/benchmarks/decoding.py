@@ -5,7 +5,8 @@
 
 A random GPT-2 of 124M parameters (12 layers, width 768, 50,257 tokens) continues 8 tokens by 64. The common
 ways, which take minutes, run in `--common-rounds` rounds only. Peak memory is what a way adds to the resident size
-of a fresh process that has only loaded the model.
+of a fresh process that has only loaded the model. The limit below the table is what reading all weights once a token
+costs by the memory bandwidth of this machine, measured in the same process: no way is faster.
 """
 
 import argparse
@@ -15,7 +16,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from timing import build_model, generate, hidden_states_without_cache, ours, run_in_turn
+from timing import (
+    NEW_TOKENS,
+    build_model,
+    bytes_a_token,
+    generate,
+    hidden_states_without_cache,
+    ours,
+    read_bandwidth,
+    run_in_turn,
+)
 
 CEILINGS = {"shared, tokens only": 1.25, "shared, every measure, 5 candidates": 1.45, "own context": 2.2}
 
@@ -43,9 +53,8 @@ COMMON = {
 WAYS = {"generate": generate, **OURS, **COMMON}
 
 
-def measure(names, rounds, common_rounds):
+def measure(model, prompt, names, rounds, common_rounds):
     """Seconds of each way in each round: {name: [seconds]}. Every way must write the same tokens."""
-    model, prompt = build_model()
     expected = generate(model, prompt)
     ways = {name: functools.partial(WAYS[name], model, prompt) for name in names}
     slow = [name for name in names if name in COMMON]
@@ -53,6 +62,16 @@ def measure(names, rounds, common_rounds):
     for name in tokens:
         assert tokens[name] == expected, f"{name} writes other tokens than generate"
     return seconds
+
+
+def limit(model, yardstick):
+    """One line: the least that a token can cost here, and how near `generate` comes, given its seconds."""
+    weights, bandwidth = bytes_a_token(model), read_bandwidth()
+    seconds = weights / bandwidth * NEW_TOKENS
+    return (
+        f"The limit: {weights / 1e6:.0f} MB of weights a token at {bandwidth / 1e9:.1f} GB/s are {seconds:.2f} s"
+        f" ({seconds / yardstick:.2f}×)."
+    )
 
 
 def peak_megabytes(name):
@@ -87,7 +106,8 @@ def main():
         print_peak(args.peak)
         return
     names = [name for name in WAYS if not (args.fast and name in COMMON)]
-    seconds = measure(names, args.rounds, args.common_rounds)
+    model, prompt = build_model()
+    seconds = measure(model, prompt, names, args.rounds, args.common_rounds)
     yardstick = statistics.median(seconds["generate"])
     print("| way | seconds | ratio to generate | ceiling | peak memory added |")
     print("|---|---:|---:|---:|---:|")
@@ -96,6 +116,7 @@ def main():
         ceiling = f"{CEILINGS[name]}×" if name in CEILINGS else ""
         peak = f"{peak_megabytes(name):.0f} MB" if name not in COMMON and sys.platform == "linux" else ""
         print(f"| {name} | {median:.2f} | {median / yardstick:.2f}× | {ceiling} | {peak} |")
+    print(f"\n{limit(model, yardstick)}")
 
 
 if __name__ == "__main__":

@@ -85,6 +85,26 @@ def differing(rows, expected):
     return sum(a != b for row, other in pairs for a, b in zip(row, other, strict=True))
 
 
+def read_bandwidth(device="cpu", size=2**30, rounds=7):
+    """Bytes a second at which this machine's memory can be read: a sum over `size` bytes, the best of some rounds."""
+    import torch
+
+    numbers = torch.ones(size // 4, device=device)
+    best = float("inf")
+    for _ in range(rounds):
+        started = time.perf_counter()
+        numbers.sum().item()  # `item` waits for a device that computes while we go on
+        best = min(best, time.perf_counter() - started)
+    return size / best
+
+
+def bytes_a_token(model):
+    """The weights that a decode reads for each token, the head once; of embeddings, which are looked up, one row."""
+    looked_up = {module.weight for module in model.modules() if type(module).__name__ == "Embedding"}
+    head = model.get_output_embeddings().weight
+    return sum(weight.nbytes for weight in model.parameters() if weight is head or weight not in looked_up)
+
+
 def versions(*libraries):
     """What runs here: {name: version}."""
     names = (*libraries, "torch", "transformers")
