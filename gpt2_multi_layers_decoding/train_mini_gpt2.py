@@ -53,7 +53,7 @@ python train_mini_gpt2.py --dialogues talk.tsv --tokenizer characters
 python train_mini_gpt2.py --ask "How are you?"
 python multi_layer_decoding_demo.py "How are you?" --model ./my_gpt2
 """
-FOR_ASKING = {"ask", "out", "device", "quiet", "debug"}  # what has a meaning beside --ask
+FOR_ASKING = {"ask", "out", "device", "quiet", "debug", "command"}  # what has a meaning beside --ask
 SHAPE = ("layers", "width", "heads", "context", "vocabulary")
 RECIPE = ("tokenizer", *SHAPE, "batch", "learning_rate", "dropout", "seed")
 

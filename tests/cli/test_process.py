@@ -54,6 +54,17 @@ use_one_thread({parameters})
 print(torch.get_num_threads())
 """
 
+KEPT = """
+from pathlib import Path
+from layer_decoding.cli.process import keep_freed_memory
+keep_freed_memory()
+pages = lambda: int(Path("/proc/self/statm").read_text().split()[1])
+before = pages()
+step = bytearray(b"x") * 2**24
+del step
+print((pages() - before) * 4096 > 2**23)
+"""
+
 
 def python(code, **environ):
     """Run a few lines of Python in the source folder."""
@@ -79,6 +90,13 @@ def test_who_imports_the_package_keeps_the_own_ctrl_c():
 def test_leaving_writes_everything_and_tells_who_asked():
     done = python(LEFT)
     assert (done.returncode, done.stdout, done.stderr) == (7, "written\ntold\n", "and this")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+@pytest.mark.parametrize("asked, kept", [("", "True"), ("131072", "False")])
+def test_freed_memory_is_kept_unless_the_reader_says_otherwise(asked, kept):
+    done = python(KEPT, MALLOC_TRIM_THRESHOLD_=asked)
+    assert done.stdout.strip() == kept, done.stderr
 
 
 @pytest.mark.parametrize(

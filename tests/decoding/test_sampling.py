@@ -15,6 +15,7 @@ import reference
 from conftest import SOURCE, random_gpt2
 from layer_decoding import LayerDecodingError, UsageError, sample, truncate
 from layer_decoding.decoding.sampling import Sampler, _draw, sample_settings
+from layer_decoding.decoding.sampling_batch import Batch, Reading, batch_invariant_attention
 from layer_decoding.errors import Interrupted
 from layer_decoding.results.sampling import Sample
 from layer_decoding.results.settings import DEFAULT_SETTINGS, Setting, combinations
@@ -106,6 +107,30 @@ def test_widths_that_no_kernel_likes(inner):
     largest = sampler.sample(Setting(2.0), 17).samples
     for size in (1, 3, 4, 5, 7, 8, 9, 16):
         assert sampler.sample(Setting(2.0), size).samples == largest[:size], size
+
+
+def test_logits_are_the_same_bits_among_any_number():
+    """By several threads, which multiply in pieces where a width divides into them: 64 does, 341 does not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        reading = Reading(random_gpt2(n_embd=64, n_inner=341), PROMPT)
+        largest = _logits_of_steps(reading, 17)
+        for size in (1, 2, 9):
+            assert torch.equal(_logits_of_steps(reading, size), largest[:, :size]), size
+    finally:
+        torch.set_num_threads(before)
+
+
+def _logits_of_steps(reading, size):
+    """[2, size, V]: those after one token and after two, each text going on with its own."""
+    steps = []
+    with torch.inference_mode(), batch_invariant_attention():
+        batch = Batch(reading, size)
+        for step in range(2):
+            batch.advance([(7 * text + step) % 97 for text in range(size)])
+            steps.append(batch.logits)
+    return torch.stack(steps)
 
 
 def test_a_vocabulary_that_is_summed_by_several_threads():

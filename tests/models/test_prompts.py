@@ -14,8 +14,9 @@ import multi_layer_decoding_demo as demo
 from conftest import SOURCE
 from layer_decoding.cli.input import DEFAULT_PROMPT, argument_text, read_prompt
 from layer_decoding.errors import UsageError
-from layer_decoding.models import prompts
-from layer_decoding.models.prompts import encode_prompt, encode_text
+from layer_decoding.models import texts
+from layer_decoding.models.prompts import encode_prompt
+from layer_decoding.models.texts import encode_text
 from model_folders import END, byte_tokenizer
 from refusals import assert_refused
 
@@ -168,5 +169,5 @@ def test_a_text_is_cut_at_seams_only(monkeypatch):
     for text in ("a" + " " * count + end for count in range(12) for end in ("b", "\n\n  b", " \n \n", "\n\n\nb", "")):
         right = tokenizer.encode(text * 3, add_special_tokens=False)
         for characters in range(1, 9):
-            monkeypatch.setattr(prompts, "_PIECE_CHARACTERS", characters)
-            assert list(encode_text(tokenizer, text * 3)) == right, (text, characters)
+            monkeypatch.setattr(texts, "_PIECE_CHARACTERS", characters)
+            assert list(encode_text(tokenizer, [text * 3])) == right, (text, characters)

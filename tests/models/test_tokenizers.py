@@ -9,7 +9,8 @@ from transformers import AutoTokenizer, CTRLTokenizer, LlamaConfig, LlamaForCaus
 import multi_layer_decoding_demo as demo
 from layer_decoding import decode_layers, load_model
 from layer_decoding.errors import UsageError
-from layer_decoding.models.prompts import encode_prompt, encode_text
+from layer_decoding.models.prompts import encode_prompt
+from layer_decoding.models.texts import encode_text
 from model_folders import END, byte_tokenizer, edit_json
 from refusals import assert_refused, assert_sentence, refusal
 
@@ -138,4 +139,4 @@ def test_a_tokenizer_written_in_python(tiny_copy):
     assert isinstance(loaded.tokenizer, CTRLTokenizer)
     text = "a b ab c"
     assert encode_prompt(loaded.tokenizer, text) == [1, 2, 4, 0]
-    assert list(encode_text(loaded.tokenizer, text * 50)) == loaded.tokenizer.encode(text * 50)
+    assert list(encode_text(loaded.tokenizer, [text * 50])) == loaded.tokenizer.encode(text * 50)

@@ -23,6 +23,7 @@ from layer_decoding.cli.input import read_prompt, stdin_is_given
 from layer_decoding.cli.options import Parser
 from layer_decoding.cli.process import (
     INTERRUPTED,
+    keep_freed_memory,
     leaving_at_once,
     results_are_kept,
     use_one_thread,
@@ -117,6 +118,7 @@ def load(args: argparse.Namespace, tell: Callable[[str], None] | None = None) ->
     if not args.debug:
         quiet_libraries()
     wait_without_spinning()
+    keep_freed_memory()
     with leaving_at_once():
         loaded = load_model(
             args.model,

@@ -19,7 +19,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, new_cache, read_on, refusing, repeat_rows
-from layer_decoding.lens.sharing import quick_head, with_modules
+from layer_decoding.lens.products import quick_layers
+from layer_decoding.lens.sharing import with_modules
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import cache_bytes, free_bytes
 
@@ -36,7 +37,7 @@ class Reading:
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
-        self.model = with_modules(model, quick_head(model))
+        self.model = with_modules(model, quick_layers(model))
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
         with refusing(model, NOT_READ_ON):

@@ -1,16 +1,10 @@
-"""Models that share their weights with another model and differ from it in a few modules; and a quicker head for one.
-
-On a CPU torch multiplies float32 matrices with the first library it was built with, MKL, which takes 25 ms for 12
-rows of GPT-2's head and 12 ms for one, measured on two cores. oneDNN, which a tensor in its own layout calls, takes
-12 and 5. The weight stays as it is.
-"""
+"""Models that share their weights with another model and differ from it in a few modules."""
 
 import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.functional import linear
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,30 +48,3 @@ def _hook_again(copied: Any) -> None:
 def set_forward(module: Any, forward: Any) -> None:
     """Give a shallow_copy another `forward`, within what Accelerate does around it."""
     module.__dict__["_old_forward" if "_hf_hook" in module.__dict__ else "forward"] = forward
-
-
-def quick_head(model: "PreTrainedModel") -> dict[str, torch.nn.Module]:
-    """The head that a view of a model may have in the place of its own: {its dotted path: a quicker twin}.
-
-    A head that is no plain linear layer stays: {}.
-    """
-    head = model.get_output_embeddings()
-    path = next((place for place, module in model.named_modules() if module is head), None)
-    return {path: _quick(head)} if path and type(head) is torch.nn.Linear else {}
-
-
-def _quick(head: torch.nn.Linear) -> torch.nn.Module:
-    quick: torch.nn.Linear = shallow_copy(head)
-
-    def forward(hidden: torch.Tensor) -> torch.Tensor:
-        return _product(hidden.flatten(0, -2), quick).view(*hidden.shape[:-1], -1)
-
-    set_forward(quick, forward)
-    return quick
-
-
-def _product(rows: torch.Tensor, head: torch.nn.Linear) -> torch.Tensor:
-    """The logits [R, V] of rows [R, D]."""
-    if rows.device.type == "cpu" and rows.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return linear(rows.to_mkldnn(), head.weight, head.bias).to_dense()
-    return linear(rows, head.weight, head.bias)
