@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from layer_decoding.errors import LayerDecodingError, UsageError
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.lens.blocks import block_outputs
 from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
@@ -70,7 +71,7 @@ def explain_text(
     Raises:
         UsageError: as `explain`.
     """
-    if decoding.context == "own" or decoding.lens != "plain" or not decoding.text_ids:
+    if decoding.context == "own" or decoding.lens != PLAIN_LENS or not decoding.text_ids:
         return ()
     others = {} if against is None else {step: against}
     count = len(decoding.text_ids)

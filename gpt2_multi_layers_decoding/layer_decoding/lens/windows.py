@@ -14,7 +14,7 @@ from layer_decoding.errors import LayerDecodingError, UsageError, is_out_of_memo
 from layer_decoding.layers import Layer
 from layer_decoding.lens.blocks import stacked
 from layer_decoding.lens.inside.added import layer_outputs
-from layer_decoding.lens.lens import Lens, check_on
+from layer_decoding.lens.lens import Lens
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import cache_bytes, context_length, free_bytes, vocabulary_size
 
@@ -40,22 +40,9 @@ def read_windows(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(tokens of the text [S], hidden [S, R, D] of the positions before them), at most `at_once` of them at a time.
 
-    Windows begin at `starts`, None for all of them, and none but the last of the text is shorter than `length`. The
-    lens is checked on the first tokens, against the logits that the model itself gives after them.
+    Windows begin at `starts`, None for all of them, and none but the last of the text is shorter than `length`. Whether
+    the lens is right on this model is for the caller to check, once: it takes as long as a tenth of a window.
     """
-    check_on(lens, ids)
-    yield from read_unchecked(lens, ids, layers, length, at_once, starts)
-
-
-def read_unchecked(
-    lens: Lens,
-    ids: Sequence[int],
-    layers: list[Layer],
-    length: int,
-    at_once: int,
-    starts: Sequence[int] | None = None,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """As `read_windows`, for one text of many: the check takes as long as a tenth of a window."""
     starts = range(0, len(ids) - 1, length) if starts is None else starts
     with layer_outputs(lens, layers, slice(0, -1)) as outputs:
         for some in _together(starts, length, len(ids), windows_at_once(lens, length)):

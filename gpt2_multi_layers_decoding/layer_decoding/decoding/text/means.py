@@ -15,7 +15,7 @@ from layer_decoding.decoding.watching import OnStep, keeping
 from layer_decoding.layers import Layer
 from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.fitted.linear import FittedLens
-from layer_decoding.lens.lens import Lens, find_lens
+from layer_decoding.lens.lens import Lens, check_on, find_lens
 from layer_decoding.lens.measures import Distributions, largest_logits, wide
 from layer_decoding.lens.windows import (
     check_text,
@@ -82,6 +82,7 @@ def measure_text(
         return sums.result(found, len(ids), read(), length) if sums.scored else None
 
     with keeping(result), explaining_memory(length), torch.inference_mode():
+        check_on(found, ids)
         checked = 0
         for text, hidden in read_windows(found, ids, shown, length, positions_at_once(found, shown), starts):
             sums.add(text, lens_logits(found, hidden, shown))

@@ -10,6 +10,7 @@ from typing import Any
 
 from layer_decoding.files.page.shading import ShadedTable, shaded_tables
 from layer_decoding.files.page.text import Word, word_data
+from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.results.greedy import LayerDecoding, LayerRow
 from layer_decoding.results.measures import long_percent
 from layer_decoding.terminal.pieces import Pieces
@@ -56,7 +57,7 @@ def reading(
     measures = shaded_tables(decoding, [row for each in together for row in each.rows])
     differs = [[not same for same in compare(row, decoding)[0]] for row in decoding.rows]
     said = notes(decoding, screen.glyphs)
-    if len(together) > 1 and decoding.lens == "plain":  # which needs no saying where there is no other
+    if len(together) > 1 and decoding.lens == PLAIN_LENS:  # which needs no saying where there is no other
         said.insert(0, [Span(_PLAIN)])
     return Reading(
         decoding.lens,

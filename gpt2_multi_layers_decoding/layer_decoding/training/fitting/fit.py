@@ -20,7 +20,7 @@ from layer_decoding.errors import UsageError
 from layer_decoding.layers import Layer
 from layer_decoding.lens.fitted.linear import FittedLens, fingerprint
 from layer_decoding.lens.lens import check_on, find_lens
-from layer_decoding.lens.windows import lens_logits, positions_at_once, read_unchecked, window_length
+from layer_decoding.lens.windows import lens_logits, positions_at_once, read_windows, window_length
 from layer_decoding.models.sizes import text_config, vocabulary_size
 from layer_decoding.training.fitting.moments import Moments
 from layer_decoding.training.fitting.scales import Scales
@@ -154,7 +154,7 @@ class Fit:
         if self.moments is None:
             self.moments = Moments()
             for document in self.fitted:
-                for _, hidden in read_unchecked(self.lens, document, self.layers, self.window, at_once=self.window):
+                for _, hidden in read_windows(self.lens, document, self.layers, self.window, at_once=self.window):
                     if len(hidden) > 1:
                         self.moments.add(hidden[1:])
                     self._told(len(hidden) + 1)
@@ -165,7 +165,7 @@ class Fit:
         """For each layer of a lens, the scale of its logits with the least KL divergence from layer L: [N]."""
         reader, scales = find_lens(self.model, lens), Scales(len(lens.layers))
         for document in self.aside:
-            for _, hidden in read_unchecked(reader, document, self.layers, self.window, self.at_once):
+            for _, hidden in read_windows(reader, document, self.layers, self.window, self.at_once):
                 scales.add(lens_logits(reader, hidden, self.layers))
                 self._told(len(hidden) * self.lens_cost)
         return scales.best()
@@ -178,7 +178,7 @@ class Fit:
         """
         generator = torch.Generator().manual_seed(0)
         for document in cycle(self.fitted):
-            for _, hidden in read_unchecked(self.lens, document, self.layers, self.window, self.window):
+            for _, hidden in read_windows(self.lens, document, self.layers, self.window, self.window):
                 if count := len(hidden) - 1:
                     shuffled = hidden[1:][torch.randperm(count, generator=generator)]
                     yield from shuffled.chunk(-(-count // self.at_once))
