@@ -6,8 +6,9 @@ import pytest
 import torch
 
 import gpt2_by_hand
+import model_folders
 from conftest import random_gpt2
-from layer_decoding import HalfStep, UsageError, decode_layers, explain, explain_text
+from layer_decoding import HalfStep, UsageError, decode_layers, explain, explain_text, load_model
 from layer_decoding.decoding import why as why_module
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.blocks import find_blocks
@@ -44,6 +45,25 @@ def test_every_part_against_the_weights(dtype, close):
         assert part.logit == pytest.approx(float(value), abs=close), part
     assert len(why.parts) == 1 + 2 * 4 + 4 + 1
     assert abs(why.missing) < close
+
+
+def test_the_parts_are_those_of_transformer_lens(tmp_path):
+    """Its direct logit attribution; where the package is installed, which this project does not ask for."""
+    bridges = pytest.importorskip("transformer_lens.model_bridge")
+    model_folders.save_tiny(tmp_path / "model")
+    model = load_model(f"{tmp_path / 'model'}/", device="cpu").model
+    decoding = decode_layers(model, PROMPT, STEP, measures=False)
+    why = explain(model, decoding, STEP)
+    bridge = bridges.TransformerBridge.boot_transformers(str(tmp_path / "model"), device="cpu")
+    bridge.enable_compatibility_mode(center_writing_weights=False, center_unembed=False, fold_value_biases=False)
+    with torch.inference_mode():
+        _, cache = bridge.run_with_cache(torch.tensor([[*why.prompt_ids, *why.written_ids]]))
+        states = cache.decompose_resid(pos_slice=-1)
+        theirs = cache.logit_attrs(states, tokens=why.token, incorrect_tokens=why.against, pos_slice=-1)[:, 0].tolist()
+    tokens, places, *blocks = theirs
+    ours = [part.logit for part in why.parts if part.layer is not None]
+    assert why.parts[0].logit == pytest.approx(tokens + places, abs=1e-4)
+    assert ours == pytest.approx(blocks, abs=1e-4)
 
 
 def test_it_is_the_chosen_token_less_the_runner_up(tiny):
