@@ -153,3 +153,23 @@ def data_of(root):
 def reading_of(root):
     """What the script is given of the lens that is shown first."""
     return data_of(root)["readings"][0]
+
+
+def agrees_with(shown, value):
+    """Whether a number as it is shown is the value, to half a unit of its last digit."""
+    if shown in ("<0.01%", ">99.9%"):
+        return 0 < value < 1e-4 if shown[0] == "<" else 0.999 < value < 1
+    plain = shown.rstrip("%").replace(",", "")
+    digits = len(plain.partition(".")[2])
+    return abs(float(plain) - (100 * value if shown.endswith("%") else value)) <= 0.5000001 * 10**-digits
+
+
+def words_on(root):
+    """The words of the text in their order: (space and word, shade, number)."""
+    (prompt, *words) = by_id(root, "text")
+    spaces = [prompt.tail or "", *(word.tail or "" for word in words)]
+    assert all(word.get("title") == f"{word.find('small').text} bits" for word in words)
+    return [
+        (space + word.text, int(word.get("class").removeprefix("s")), word.find("small").text)
+        for space, word in zip(spaces, words, strict=False)
+    ]

@@ -188,28 +188,23 @@ def settling(settles_at: Sequence[Layer], glyphs: Glyphs) -> str:
 
 
 def lens_notes(lens: str, last: Layer) -> list[list[Span]]:
-    """What a fitted lens claims, in the legend of its rows; of the plain lens nothing need be said."""
-    if lens == PLAIN_LENS:
-        return []
-    return [
-        [
-            Span(
-                f"Read through the {lens} lens: each row predicts what layer {last} will say, by a map fitted for its"
-                " layer; it is not what the layer says by itself."
-            )
-        ]
-    ]
+    """What a fitted lens claims, in the legend of its rows."""
+    return _claim(
+        lens,
+        f"Read through the {lens} lens: each row predicts what layer {last} will say, by a map fitted for its layer; it"
+        " is not what the layer says by itself.",
+    )
 
 
 def cut_lens_notes(lens: str, last: int) -> list[list[Span]]:
     """The same where a model is cut off after a block and goes on through the map."""
-    if lens == PLAIN_LENS:
-        return []
-    return [
-        [
-            Span(
-                f"Cut off there, the model goes on through the {lens} lens: a layer's text predicts layer {last}'s, by"
-                " a map fitted for that layer; it is not what the layer says by itself."
-            )
-        ]
-    ]
+    return _claim(
+        lens,
+        f"Cut off there, the model goes on through the {lens} lens: a layer's text predicts layer {last}'s, by a map"
+        " fitted for that layer; it is not what the layer says by itself.",
+    )
+
+
+def _claim(lens: str, sentence: str) -> list[list[Span]]:
+    """A sentence of a fitted lens; of the plain one nothing need be said."""
+    return [] if lens == PLAIN_LENS else [[Span(sentence)]]
