@@ -1,5 +1,6 @@
 """What every test may use: the bundled model, tiny random ones that are cheap to take apart, a text, a page."""
 
+import gc
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+gc.disable()  # until all is imported: a million objects that stay, looked through again and again
 settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
 settings.load_profile("unhurried")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is tested is the same on every machine
@@ -19,6 +21,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "gpt2_multi_layers_decoding"
 STORY = (ROOT / "tests" / "support" / "tale.txt").read_text(encoding="utf-8")
+
+
+def pytest_collection_finish():
+    """What is there now stays; from here on garbage is looked for among what the tests make."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

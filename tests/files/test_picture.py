@@ -5,7 +5,7 @@ from dataclasses import fields
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from browser import Browser, find_browser
@@ -56,6 +56,7 @@ def test_every_sign_stands_in_its_cell():
     st.lists(st.lists(st.integers(0, len(TABLE) - 1), min_size=3, max_size=3), min_size=1, max_size=4),
     st.integers(MINIMUM_WIDTH, 100),
 )
+@example([[0, 32, 32], [0, 0, 32]], 20)  # two halves of a flag, each in a look of its own
 def test_tokens_of_every_kind(rows, width):
     rows = tuple(LayerRow(layer, tuple(ids), finished=False) for layer, ids in enumerate(rows, 1))
     lines = render_decoding(LayerDecoding("shared", len(rows), (1,), 3, rows, None), "p", PIECES, terminal_drawn(width))

@@ -26,6 +26,7 @@ def characters(spans):
 
 @given(SPANS, WIDTHS, st.sampled_from([PLAIN, COLOUR]))
 @example([Span("5"), Span("\ufe0f", "differs"), Span("\u20e3")], 4, PLAIN)
+@example([Span("❤"), Span("\ufe0faaa", piece=True)], 4, PLAIN)  # the selector makes the heart of the span before wide
 def test_nothing_is_lost_and_no_line_is_too_wide(spans, cells, theme):
     lines = wrap(spans, cells, theme)
     assert characters(span for line in lines for span in line) == characters(spans)

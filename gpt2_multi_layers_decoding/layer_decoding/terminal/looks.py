@@ -38,18 +38,18 @@ def read_painted(line: str) -> list[Sign]:
     >>> [(sign.text, sign.look.bold) for sign in read_painted("\x1b[1ma\x1b[0m你")]
     [('a', True), ('你', False)]
     """
-    signs: list[Sign] = []
-    look = Look()
+    text, looks, look = "", [], Look()
     for at, part in enumerate(_ESCAPE.split(line)):
         if at % 2:
             look = _after(look, part)
-            continue
-        for text in iter_graphemes(part):
-            cells = width(text)
-            if cells > 0:
-                signs.append(Sign(_no_gap(text), cells, look))
-            elif signs:  # an accent that is painted otherwise than its letter still stands over it
-                signs[-1] = replace(signs[-1], text=_no_gap(signs[-1].text + text))
+        else:
+            text += part
+            looks += [look] * len(part)
+    signs, at = [], 0
+    for sign in iter_graphemes(text):  # an accent that is painted otherwise than its letter still stands over it
+        if cells := width(sign):
+            signs.append(Sign(_no_gap(sign), cells, looks[at]))
+        at += len(sign)
     return signs
 
 

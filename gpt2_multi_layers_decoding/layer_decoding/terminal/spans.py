@@ -1,8 +1,9 @@
 """Spans of text with a role, laid into lines of a width in cells: padded and wrapped first, painted last."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import attrgetter
 
 from wcwidth import iter_graphemes, width
 
@@ -37,10 +38,15 @@ def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Sp
     if cells is None:
         return [merge(spans)]
     lines: list[list[Span]] = [[]]
+    used = 0
     for word in _words(spans):
-        if cells_of([*lines[-1], *word], theme) > cells and lines[-1]:
+        used += cells_of(word, theme)
+        if used > cells and lines[-1]:
+            used = cells_of([*lines[-1], *word], theme)  # less than the sum where stretches meet and share their marks
+        if used > cells and lines[-1]:
             lines.append([])
-        if cells_of(word, theme) <= cells:
+            used = cells_of(word, theme)
+        if used <= cells:
             lines[-1] += word
             continue
         for letter in (
@@ -51,15 +57,24 @@ def wrap(spans: Iterable[Span], cells: int | None, theme: Theme) -> list[list[Sp
             if cells_of([*lines[-1], letter], theme) > cells and lines[-1]:
                 lines.append([])
             lines[-1].append(letter)
+        used = cells_of(lines[-1], theme)
     return [merge(line) for line in lines]
 
 
 def cells_of(spans: Iterable[Span], theme: Theme) -> int:
-    """The width of a line in cells, with the marks that the theme draws."""
-    merged = merge(spans)
-    marked = sum(role == "differs" for role, _ in groupby(merged, key=lambda span: span.role))
-    cells: int = sum(width(span.text) for span in merged) + theme.mark_cells * marked
-    return cells
+    """The width of a line in cells, with the marks that the theme draws.
+
+    Its text is measured in one piece: an accent, or what makes an emoji wide, may belong to the span before.
+    """
+    text_of = attrgetter("text")
+    return width("".join(_written(merge(spans), theme, text_of) if theme.mark_cells else map(text_of, spans)))
+
+
+def _written(line: Iterable[Span], theme: Theme, text_of: Callable[[Span], str]) -> Iterator[str]:
+    """The texts of a merged line, with the theme's marks around each stretch that differs."""
+    for role, group in groupby(line, key=attrgetter("role")):
+        opening, closing = theme.marks if role == "differs" else ("", "")
+        yield from (opening, *map(text_of, group), closing)
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
@@ -103,11 +118,7 @@ def _before_spaces(text: str) -> Iterator[str]:
 
 def paint(line: Iterable[Span], theme: Theme) -> str:
     """A line as a string, with the theme's marks around each stretch that differs."""
-    painted = ""
-    for role, group in groupby(line, key=lambda span: span.role):
-        opening, closing = theme.marks if role == "differs" else ("", "")
-        painted += opening + "".join(theme.paint(span.text, role, piece=span.piece) for span in group) + closing
-    return painted
+    return "".join(_written(line, theme, lambda span: theme.paint(span.text, span.role, piece=span.piece)))
 
 
 def shorten(text: str, cells: int, dots: str) -> str:
@@ -146,11 +157,10 @@ def tail(spans: Sequence[Span], cells: int, dots: str, theme: Theme) -> Sequence
     """The last of some spans, as many as fit, with dots before them where others are left out."""
     if cells_of(spans, theme) <= cells:
         return spans
-    start, left = len(spans), cells - width(dots)
-    while start and left >= 0:
+    start = len(spans)
+    while start and cells_of([Span(dots), *spans[start - 1 :]], theme) <= cells:
         start -= 1
-        left -= cells_of([spans[start]], theme)
-    return [Span(dots, "note"), *spans[start + 1 :]]
+    return [Span(dots, "note"), *spans[start:]]
 
 
 def flush_right(text: str, cells: int) -> str:
