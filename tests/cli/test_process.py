@@ -65,6 +65,21 @@ del step
 print((pages() - before) * 4096 > 2**23)
 """
 
+GARBAGE = """
+import gc
+from layer_decoding.cli.process import looking_for_no_garbage
+assert gc.get_freeze_count() == 0
+with looking_for_no_garbage():
+    assert not gc.isenabled()
+assert gc.isenabled()
+assert gc.get_freeze_count() > 0  # what was there is not looked at again
+gc.unfreeze()
+gc.disable()
+with looking_for_no_garbage():
+    pass
+assert not gc.isenabled()  # as it was
+"""
+
 
 def python(code, **environ):
     """Run a few lines of Python in the source folder."""
@@ -85,6 +100,11 @@ def test_ctrl_c_ends_at_once_where_there_is_nothing_to_keep(code):
 
 def test_who_imports_the_package_keeps_the_own_ctrl_c():
     assert python(IMPORTED).returncode == 0
+
+
+def test_what_the_libraries_make_is_not_taken_for_garbage():
+    done = python(GARBAGE)
+    assert done.returncode == 0, done.stderr
 
 
 def test_leaving_writes_everything_and_tells_who_asked():

@@ -3,6 +3,7 @@
 Who is run, by its name or as an installed command, begins and leaves here; who is only imported does neither.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -49,6 +50,23 @@ def results_are_kept() -> None:
     """From here on Ctrl-C is an exception again, which a run turns into what it has found."""
     if signal.getsignal(signal.SIGINT) is leave_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def looking_for_no_garbage() -> Iterator[None]:
+    """While open, as the libraries are imported: the million objects that they make stay, and need not be looked at.
+
+    Not afterwards either: the first time they are set aside, see `gc.freeze`.
+    """
+    looked = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+        if looked:
+            gc.enable()
 
 
 def wait_without_spinning() -> None:

@@ -25,6 +25,7 @@ from layer_decoding.cli.process import (
     INTERRUPTED,
     keep_freed_memory,
     leaving_at_once,
+    looking_for_no_garbage,
     results_are_kept,
     use_one_thread,
     wait_without_spinning,
@@ -119,7 +120,7 @@ def load(args: argparse.Namespace, tell: Callable[[str], None] | None = None) ->
         quiet_libraries()
     wait_without_spinning()
     keep_freed_memory()
-    with leaving_at_once():
+    with leaving_at_once(), looking_for_no_garbage():
         loaded = load_model(
             args.model,
             args.device,
