@@ -2,8 +2,6 @@
 
 import math
 import random
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import reference
-from conftest import SOURCE, random_gpt2
+from conftest import random_gpt2
 from layer_decoding import LayerDecodingError, UsageError, sample, truncate
 from layer_decoding.decoding.sampling import Sampler, _draw, sample_settings
 from layer_decoding.decoding.sampling_batch import Batch, Reading, batch_invariant_attention
@@ -184,17 +182,6 @@ def test_another_setting_changes_no_sample(mini, prompt_ids):
     pure = together[1].samples
     vacuous = sampler.sample(Setting(top_k=10_000, top_p=1 - 1e-16, min_p=1e-300), 2)
     assert [drawn.ids for drawn in vacuous.samples] == [drawn.ids for drawn in pure]
-
-
-def test_another_process_draws_the_same(mini, prompt_ids):
-    here = [drawn.ids for drawn in sample(mini.model, prompt_ids, 12, num_samples=3, seed=11).samples]
-    code = (
-        "from layer_decoding import load_model, sample\n"
-        f"drawn = sample(load_model('mini', device='cpu').model, {prompt_ids}, 12, num_samples=3, seed=11)\n"
-        "print([one.ids for one in drawn.samples])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=SOURCE, capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == str(here)
 
 
 def test_seeds_and_samples_throw_dice_of_their_own(tiny):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import multi_layer_beam_search_decoding_demo as script
 from conftest import SOURCE
 from layer_decoding import beam_search
 from layer_decoding.cli.input import DEFAULT_PROMPT
-from layer_decoding.cli.progress import NoProgress
+from layer_decoding.cli.progress import NoProgress, ProgressLine
 from layer_decoding.models import loading
 
 SMALL = ["--model", "mini", "--num-beams", "3", "--max-new-tokens", "4"]
@@ -193,29 +194,17 @@ def test_interrupted_while_searching_prints_what_was_found(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
-INTERRUPTING = """
-import os, signal, sys
-import multi_layer_beam_search_decoding_demo as script
+def test_interrupted_by_a_signal(capsys, monkeypatch, tmp_path):
+    def on_step(_self, step, _newest):
+        if step == 3:
+            signal.raise_signal(signal.SIGINT)
 
-from layer_decoding.cli.progress import ProgressLine
-
-def on_step(self, step, newest):
-    if step == 3:
-        os.kill(os.getpid(), signal.SIGINT)
-
-ProgressLine.on_step = on_step
-sys.exit(script.main(sys.argv[1:]))
-"""
-
-
-def test_interrupted_by_a_signal(tmp_path):
-    target = tmp_path / "search.json"
-    command = [sys.executable, "-c", INTERRUPTING, *SMALL, "--save", str(target)]
-    done = subprocess.run(command, cwd=SOURCE, capture_output=True, text=True, check=False)
-    assert done.returncode == 130
-    assert "Traceback" not in done.stdout + done.stderr
-    assert "The search was interrupted" in done.stdout
-    assert done.stderr.endswith("\nInterrupted.\n")
+    monkeypatch.setattr(ProgressLine, "on_step", on_step)
+    assert script.main([*SMALL, "--save", str(tmp_path / "search.json")]) == 130
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert "The search was interrupted" in out
+    assert err.endswith("\nInterrupted.\n")
     assert not list(tmp_path.iterdir())
 
 

@@ -280,10 +280,11 @@ def test_help_fits_a_screen_and_imports_no_torch():
         assert f"--{option} " in out
 
 
-def test_a_run_without_a_picture_imports_no_matplotlib():
+def test_another_process_draws_the_same_and_without_a_picture_imports_no_matplotlib(run):
+    settings = ["--num-samples", "2", "--distribution", "--quiet"]
     code = (
         "import sys, multi_layer_sampling_decoding_demo as script\n"
-        "script.main(['--model', 'mini', '--max-new-tokens', '1', '--num-samples', '1', '--distribution', '--quiet'])\n"
+        f"script.main({[*SMALL, *settings, '--json']}); script.main({[*SMALL, *settings]})\n"
         "print('matplotlib' in sys.modules)"
     )
     out = subprocess.run(
@@ -295,5 +296,7 @@ def test_a_run_without_a_picture_imports_no_matplotlib():
         env={"PATH": "", "PYTHONIOENCODING": "ascii", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
     ).stdout
     assert out.isascii()
-    assert b"\\u" not in out
-    assert out.endswith(b"False\n")
+    document, _, printed = out.decode().partition("\n")
+    assert json.loads(document)["settings"] == json.loads(run(*settings, "--json")[1])["settings"]
+    assert "\\u" not in printed
+    assert printed.endswith("\nFalse\n")

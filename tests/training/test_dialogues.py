@@ -1,5 +1,6 @@
 """Dialogues: read with line numbers, learnt by heart in characters, asked, and open to every other script."""
 
+import io
 import json
 import re
 import subprocess
@@ -348,11 +349,11 @@ def test_a_question_longer_than_the_context(folder, capsys):
     assert "150 tokens" in capsys.readouterr().err
 
 
-def test_a_question_from_a_pipe(folder):
-    command = [sys.executable, "train_mini_gpt2.py", "--ask", "-", "--out", str(folder), "--device=cpu", "--quiet"]
+def test_a_question_from_a_pipe(folder, monkeypatch, capsys):
     question, expected = PAIRS[0]
-    done = subprocess.run(command, cwd=SOURCE, input=f"{question}\n".encode(), capture_output=True, check=True)
-    assert (done.stdout.decode("utf-8"), done.stderr) == (f"{expected}\n", b"")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(f"{question}\n".encode())))
+    assert train_mini_gpt2.main(["--ask", "-", "--out", str(folder), "--device=cpu", "--quiet"]) == 0
+    assert capsys.readouterr() == (f"{expected}\n", "")
 
 
 def test_help_fits_a_screen_and_usage_errors_come_before_torch(capsys):
