@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import NoReturn
 
 INTERRUPTED = 130
@@ -56,17 +57,21 @@ def results_are_kept() -> None:
 def looking_for_no_garbage() -> Iterator[None]:
     """While open, as the libraries are imported: the million objects that they make stay, and need not be looked at.
 
-    Not afterwards either: the first time they are set aside, see `gc.freeze`.
+    Nor afterwards: the first time they are set aside.
     """
     looked = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
+        _set_aside()
         if looked:
             gc.enable()
+
+
+@cache  # once in a process: what comes later may become garbage
+def _set_aside() -> None:
+    gc.freeze()
 
 
 def wait_without_spinning() -> None:
