@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-ROWS = 8  # texts a pass on a CPU: eight cost little more than four, and sixteen not much less than twice eight
+ROWS = 8  # texts a pass on a CPU: eight cost little more than four, and more would make one alone dearer
 
 
 class Reading:
