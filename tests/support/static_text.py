@@ -13,12 +13,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from transformers.cache_utils import DynamicLayer, StaticCache
+from transformers.cache_utils import StaticCache
 
 from layer_decoding.decoding import greedy
 from layer_decoding.decoding.contexts import SharedText
 from layer_decoding.lens.blocks import Blocks, stacked
 from layer_decoding.lens.cache import read_on, takes_positions
+from layer_decoding.lens.roomy_cache import RoomyLayer
 
 
 class StaticText(SharedText):
@@ -49,7 +50,7 @@ def static_copy(blocks: Blocks, cache: Any, places: int) -> StaticCache | None:
 
     Nor for one whose blocks keep anything but all keys and values: those of a window, a state.
     """
-    plain = all(type(layer) is DynamicLayer for layer in cache.layers)
+    plain = all(type(layer) is RoomyLayer for layer in cache.layers)
     if not (plain and blocks.model._can_compile_fullgraph and takes_positions(blocks.base)):
         return None
     static = StaticCache(config=blocks.model.config, max_cache_len=places)

@@ -25,9 +25,18 @@ NOT_READ_ON = "{model} cannot be read on from a cache ({error}); use another mod
 
 def new_cache(model: "PreTrainedModel") -> "DynamicCache | None":
     """An empty cache; None for a model cut off before its first block, which has nothing to keep."""
-    from transformers.cache_utils import DynamicCache
+    from transformers.cache_utils import DynamicCache, DynamicLayer
 
-    return DynamicCache(config=model.config) if layer_count(model) else None
+    from layer_decoding.lens.roomy_cache import RoomyLayer
+
+    if not layer_count(model):
+        return None
+    cache = DynamicCache(config=model.config)
+    cache.layers = [
+        RoomyLayer() if type(layer) is DynamicLayer else layer  # type: ignore[no-untyped-call]  # transformers' own
+        for layer in cache.layers
+    ]
+    return cache
 
 
 def read_on(model: torch.nn.Module, ids: torch.Tensor, cache: "DynamicCache | None", **options: Any) -> Any:
