@@ -15,6 +15,7 @@ from layer_decoding import LayerDecodingError, UsageError, sample, truncate
 from layer_decoding.decoding.sampling import Sampler, _draw, sample_settings
 from layer_decoding.decoding.sampling_batch import Batch, Reading, batch_invariant_attention
 from layer_decoding.errors import Interrupted
+from layer_decoding.lens.cache import read_on
 from layer_decoding.results.sampling import Sample
 from layer_decoding.results.settings import DEFAULT_SETTINGS, Setting, combinations
 from sampling_by_hand import SETTINGS, by_hand, pick, random_logits
@@ -129,6 +130,20 @@ def _logits_of_steps(reading, size):
             batch.advance([(7 * text + step) % 97 for text in range(size)])
             steps.append(batch.logits)
     return torch.stack(steps)
+
+
+def test_what_fills_a_pass_up_is_its_first_text(tiny, monkeypatch):
+    """For then it need not be multiplied."""
+    seen = []
+
+    def listening(model, ids, *rest, **options):
+        seen.append(ids.flatten().tolist())
+        return read_on(model, ids, *rest, **options)
+
+    monkeypatch.setattr("layer_decoding.decoding.sampling_batch.read_on", listening)
+    with torch.inference_mode(), batch_invariant_attention():
+        Batch(Reading(tiny, PROMPT), 11).advance(list(range(11)))
+    assert seen == [PROMPT, [0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 10, 8, 8, 8, 8, 8]]
 
 
 def test_a_vocabulary_that_is_summed_by_several_threads():

@@ -7,8 +7,7 @@ from transformers.pytorch_utils import Conv1D
 from conftest import random_gpt2
 from layer_decoding import decode_layers, sample
 from layer_decoding.lens import products
-from layer_decoding.lens.products import quick_head, quick_layers
-from layer_decoding.lens.sharing import with_modules
+from layer_decoding.lens.products import quick_head, with_quick_products
 
 ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
 
@@ -23,7 +22,7 @@ def two_threads():
 
 
 class OneLayer(torch.nn.Module):
-    """What a model is to `quick_layers`: one linear layer, and no head."""
+    """What a model is to `with_quick_products`: one linear layer, and no head."""
 
     def __init__(self, layer):
         super().__init__()
@@ -48,13 +47,20 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_quick_product_is_the_plain_one(layer, rows):
     plain = LAYERS[layer]()
-    quick = quick_layers(OneLayer(plain))["layer"]
+    quick = with_quick_products(OneLayer(plain)).layer
     width = 23 if "odd" in layer else 24
     for hidden in (torch.randn(rows, width), torch.randn(rows, 1, width), torch.randn(rows, width).double().float()):
         with torch.inference_mode():
             ours, theirs = quick(hidden), plain(hidden)
         assert ours.shape == theirs.shape
         assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_row_that_lies_scattered():
+    plain, hidden = Conv1D(40, 24), torch.randn(24, 3).T[:1]
+    with torch.inference_mode():
+        quick = with_quick_products(OneLayer(plain)).layer
+        assert torch.allclose(quick(hidden), plain(hidden), atol=1e-5)
 
 
 @pytest.fixture
@@ -74,18 +80,22 @@ def quickly(monkeypatch):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_few_rows_are_multiplied_quickly_and_others_as_ever(quickly, layer, threads, most):
     torch.set_num_threads(threads)
-    quick = quick_layers(OneLayer(LAYERS[layer]()))["layer"]
+    quick = with_quick_products(OneLayer(LAYERS[layer]())).layer
     for rows in ROWS:
         quick(torch.randn(rows, 23 if "odd" in layer else 24))
-    assert quickly == [rows for rows in ROWS if 3 <= rows <= most]
+    assert quickly == [rows for rows in ROWS if (2 if threads == 1 else 1) <= rows <= most]
 
 
 def test_gradients_go_through():
     """What oneDNN is called by here has none, so whoever asks for them gets the plain product."""
     plain = torch.nn.Linear(24, 40)
     hidden = torch.randn(8, 24, requires_grad=True)
-    quick_layers(OneLayer(plain))["layer"](hidden).sum().backward()
+    with_quick_products(OneLayer(plain)).layer(hidden).sum().backward()
     assert torch.allclose(hidden.grad, plain.weight.sum(0).expand(8, -1), atol=1e-5)
+    assert torch.allclose(plain.weight.grad, hidden.sum(0).expand(40, -1), atol=1e-5)
+    plain.weight.grad = None
+    with_quick_products(OneLayer(plain)).layer(hidden.detach()).sum().backward()  # the weight's only
+    assert plain.weight.grad is not None
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -95,7 +105,7 @@ def test_without_onednn_it_is_the_plain_product(monkeypatch, there):
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", pytest.fail if there else None)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: not there)
     with torch.inference_mode():
-        assert torch.equal(quick_layers(OneLayer(plain))["layer"](hidden), plain(hidden))
+        assert torch.equal(with_quick_products(OneLayer(plain)).layer(hidden), plain(hidden))
 
 
 def test_a_head_has_it_for_any_number_of_rows(quickly):
@@ -108,24 +118,93 @@ def test_a_head_has_it_for_any_number_of_rows(quickly):
 def test_a_model_in_16_bits_is_multiplied_as_it_was():
     plain = torch.nn.Linear(24, 40).bfloat16()
     hidden = torch.randn(8, 24).bfloat16()
-    assert torch.equal(quick_layers(OneLayer(plain))["layer"](hidden), plain(hidden))
+    assert torch.equal(with_quick_products(OneLayer(plain)).layer(hidden), plain(hidden))
 
 
 def test_a_view_has_them_and_the_model_stays_as_it_was():
     model = random_gpt2()
     ids = torch.arange(12)[:, None]
     before = {path: vars(module).copy() for path, module in model.named_modules()}
-    quick = quick_layers(model)
-    assert set(quick) == {"lm_head"} | {
+    view = with_quick_products(model)
+    assert {path for path, module in view.named_modules() if "forward" in vars(module)} == {"lm_head"} | {
         f"transformer.h.{block}.{path}"
         for block in range(4)
         for path in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
     }
     assert set(quick_head(model)) == {"lm_head"}
     with torch.inference_mode():
-        ours = with_modules(model, quick)(ids).logits
-        assert (ours - model(ids).logits).abs().max() < 1e-4
+        assert (view(ids).logits - model(ids).logits).abs().max() < 1e-4
     assert {path: vars(module) for path, module in model.named_modules()} == before
+
+
+def test_a_module_in_two_places_stays_one():
+    model = random_gpt2()
+    model.transformer.h[2] = model.transformer.h[1]
+    view = with_quick_products(model)
+    assert view.transformer.h[2] is view.transformer.h[1] is not model.transformer.h[1]
+    assert view.transformer.h[2].mlp.c_fc is not model.transformer.h[2].mlp.c_fc
+
+
+# ---------------------------------------------------------------- rows that are the first one again
+
+
+def filled_up(texts, rows, width=24):
+    """[rows, width]: so many rows that differ, and the first again."""
+    some = torch.randn(texts, width)
+    return torch.cat([some, some[:1].expand(rows - texts, -1)])
+
+
+@pytest.mark.parametrize("texts", [1, 2, 3, 7, 8])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_pass_that_is_filled_up_has_the_bits_of_a_full_one(layer, texts):
+    model, width = OneLayer(LAYERS[layer]()), 23 if "odd" in layer else 24
+    every, quick = with_quick_products(model).layer, with_quick_products(model, texts).layer
+    with torch.inference_mode():
+        for _ in range(3):
+            hidden = filled_up(texts, 8, width)[:, None]
+            assert torch.equal(quick(hidden), every(hidden))
+
+
+@pytest.mark.parametrize("texts, fewer", [(1, 2), (2, 2), (3, 3), (7, 7), (8, 8)])
+def test_what_fills_a_pass_up_is_not_multiplied(monkeypatch, texts, fewer):
+    """Except the first time, when both ways are compared."""
+    seen = []
+
+    def product(rows, weight, bias):
+        """In which the number of rows makes no difference, by any library."""
+        seen.append(len(rows))
+        return torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
+
+    monkeypatch.setattr(products, "_product", product)
+    quick = with_quick_products(OneLayer(torch.nn.Linear(24, 40)), texts).layer
+    for _ in range(3):
+        quick(filled_up(texts, 8))
+    assert seen == ([8, 8, 8] if fewer == 8 else [fewer, 8, fewer, fewer])
+
+
+@pytest.mark.parametrize("rest", [torch.randn(5, 24), torch.full((5, 24), torch.nan)])
+def test_rows_that_are_not_the_first_again_are_multiplied(quickly, rest):
+    model = OneLayer(torch.nn.Linear(24, 40))
+    hidden = torch.cat([torch.randn(3, 24), rest])
+    ours, theirs = with_quick_products(model, 3).layer(hidden), with_quick_products(model).layer(hidden)
+    assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+    assert quickly == [8, 8]
+
+
+def test_a_product_that_rounds_by_its_size_is_of_all_rows(monkeypatch):
+    """By a library in which a row's last bit depends on how many rows there are."""
+    seen = []
+
+    def product(rows, weight, bias):
+        seen.append(len(rows))
+        return torch.nn.functional.linear(rows, weight, bias) * (1 + 1e-6 * len(rows))
+
+    monkeypatch.setattr(products, "_product", product)
+    quick = with_quick_products(model := OneLayer(torch.nn.Linear(24, 40)), 1).layer
+    for _ in range(3):
+        hidden = filled_up(1, 8)
+        assert torch.equal(quick(hidden), product(hidden, model.layer.weight, model.layer.bias))
+    assert seen == [2, 8, 8, 8, 8, 8, 8]  # the first pass both ways, the others of all; and ours, each time
 
 
 def test_texts_of_layers_and_samples_are_multiplied_quickly(quickly):
@@ -133,5 +212,5 @@ def test_texts_of_layers_and_samples_are_multiplied_quickly(quickly):
     decode_layers(model, [1, 2], 3, context="own", measures=False)
     assert set(quickly) >= {4, 3}
     quickly.clear()
-    sample(model, [1, 2], 3, num_samples=2)
-    assert 8 in quickly
+    sample(model, [1, 2], 3, num_samples=11)
+    assert set(quickly) >= {8, 3}  # a full pass, and one that is filled up

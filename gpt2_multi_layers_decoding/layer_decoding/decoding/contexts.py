@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from layer_decoding.layers import Layer
-from layer_decoding.lens.blocks import block_outputs, find_blocks, stacked
+from layer_decoding.lens.blocks import block_outputs, stacked
 from layer_decoding.lens.cache import (
     check_cached,
     check_copyable,
@@ -24,8 +24,6 @@ from layer_decoding.lens.cache import (
 from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.layer_batch import leaving_rows
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_near
-from layer_decoding.lens.products import quick_layers
-from layer_decoding.lens.sharing import with_modules
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:
@@ -68,7 +66,6 @@ class OwnTexts:
         check_copyable(lens.model)
         check_separable(lens.model)
         self.lens, self.decoded, self.stack = lens, decoded, stack
-        self.blocks = find_blocks(with_modules(lens.model, quick_layers(lens.model)))
         self.left: dict[Layer, torch.Tensor] | None = None
 
     def start(self, prompt: list[int]) -> torch.Tensor:
@@ -84,7 +81,7 @@ class OwnTexts:
         """Append to every row its own choice, ids [R]: hidden [R, D]."""
         if self.left is None:
             return self._first_advance(ids)
-        read_on(self.blocks.base, ids[:, None], self.cache)
+        read_on(self.lens.blocks.base, ids[:, None], self.cache)
         return stacked(self.left, self.decoded)
 
     def _first_advance(self, ids: torch.Tensor) -> torch.Tensor:
@@ -96,7 +93,7 @@ class OwnTexts:
             read_on(self.lens.blocks.base, ids[-1:, None], self.cache_of_last)
         theirs = self.lens.logits(outputs[self.lens.layer_count], [self.lens.layer_count])
         del self.cache_of_last
-        self.left = self.stack.enter_context(leaving_rows(self.blocks, self.decoded))
+        self.left = self.stack.enter_context(leaving_rows(self.lens.blocks, self.decoded))
         with refusing(self.lens.model, NO_OWN_TEXTS, ["context"]):
             hidden = self.advance(ids)
         check_near(self.lens, self.lens.logits(hidden[-1:], self.decoded[-1:]), theirs, "in a batch that grows smaller")

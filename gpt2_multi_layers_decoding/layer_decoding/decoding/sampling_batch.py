@@ -5,7 +5,8 @@ where thousands of tokens are no longer than that, one step in hundreds would tu
 What makes a row's numbers depend on its neighbours is the kernel that a product's size selects, and what that does at
 the edge. So on a CPU every pass takes ROWS texts, filled up where there are fewer, and attention is the plain product:
 a text stands in the same place of a product of the same size whatever the number of texts. That is exact, bit for bit;
-on a GPU, where passes cost the same whatever they take, all texts go together and are as near as its library allows.
+a product of fewer rows takes its place only where it has been seen to give the same bits (`lens/products.py`). On a
+GPU, where passes cost the same whatever they take, all texts go together and are as near as its library allows.
 """
 
 import copy
@@ -19,8 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, new_cache, read_on, refusing, repeat_rows
-from layer_decoding.lens.products import quick_layers
-from layer_decoding.lens.sharing import with_modules
+from layer_decoding.lens.products import with_quick_products
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import cache_bytes, free_bytes
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from transformers.cache_utils import DynamicCache
 
 
-ROWS = 8  # texts a pass on a CPU: eight cost little more than four, and more would make one alone dearer
+ROWS = 8  # texts a pass on a CPU: eight cost little more than four, and the attention of all is computed for one
 
 
 class Reading:
@@ -37,11 +37,20 @@ class Reading:
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
-        self.model = with_modules(model, quick_layers(model))
+        self.plain, self.model = model, with_quick_products(model)
+        self.filled: dict[int, PreTrainedModel] = {}  # by the number of texts in a pass that is filled up
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
         with refusing(model, NOT_READ_ON):
             self.logits = _next_logits(self.model, self.texts, self.cache)
+
+    def model_for(self, texts: int, rows: int) -> "PreTrainedModel":
+        """The model for a pass of so many rows, of which the first are texts and the others repeat the first."""
+        if texts == rows:
+            return self.model
+        if texts not in self.filled:
+            self.filled[texts] = with_quick_products(self.plain, distinct=texts)
+        return self.filled[texts]
 
 
 class Batch:
@@ -52,7 +61,7 @@ class Batch:
 
     def __init__(self, reading: Reading, texts: int, rows: int = ROWS) -> None:
         rows = rows if reading.texts.device.type == "cpu" else texts
-        self.passes = [_Pass(reading, rows) for _ in range(0, texts, rows)]
+        self.passes = [_Pass(reading, min(rows, texts - first), rows) for first in range(0, texts, rows)]
         self.logits = reading.logits.expand(texts, -1)
 
     def advance(self, ids: list[int]) -> None:
@@ -63,17 +72,17 @@ class Batch:
 
 
 class _Pass:
-    """The texts that are read on together, always as many rows."""
+    """The texts that are read on together, always as many rows: what is too few is filled up with the first again."""
 
-    def __init__(self, reading: Reading, rows: int) -> None:
-        self.model, self.rows = reading.model, rows
+    def __init__(self, reading: Reading, texts: int, rows: int) -> None:
+        self.model, self.rows = reading.model_for(texts, rows), rows
         self.texts = reading.texts.repeat(rows, 1)
         self.cache = copy.deepcopy(reading.cache)
         if self.cache is not None:
             repeat_rows(self.cache, rows)
 
     def advance(self, ids: list[int]) -> torch.Tensor:
-        """Append ids to the first rows, and to those that only fill the pass up what the first gets: [rows, V]."""
+        """Append ids to the texts, and to what fills the pass up what the first one gets: [rows, V]."""
         filled = ids + ids[:1] * (self.rows - len(ids))
         column = torch.tensor(filled, device=self.texts.device)[:, None]
         if self.cache is None:  # nothing to read on from

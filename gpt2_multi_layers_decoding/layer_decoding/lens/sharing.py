@@ -11,15 +11,23 @@ if TYPE_CHECKING:
 
 
 def with_modules(model: "PreTrainedModel", replaced: Mapping[str, torch.nn.Module]) -> "PreTrainedModel":
-    """A model that shares everything with another but the modules at some dotted paths; that one stays as it was."""
+    """A model that shares everything with another but the modules at some dotted paths; that one stays as it was.
+
+    What is one module in several places stays one.
+    """
     twins: dict[str, Any] = {"": shallow_copy(model)}
+    copies: dict[torch.nn.Module, torch.nn.Module] = {}  # and each copy by itself
     for path, module in replaced.items():
         *parents, name = path.split(".")
         above = ""
         for part in parents:
             here = f"{above}.{part}" if above else part
             if here not in twins:
-                twins[here] = twins[above]._modules[part] = shallow_copy(twins[above]._modules[part])
+                child = twins[above]._modules[part]
+                if child not in copies:
+                    copied = shallow_copy(child)
+                    copies |= {child: copied, copied: copied}
+                twins[here] = twins[above]._modules[part] = copies[child]
             above = here
         twins[above]._modules[name] = module
     whole: PreTrainedModel = twins[""]
