@@ -5,9 +5,9 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from conftest import random_gpt2
-from layer_decoding import decode_layers, sample
+from layer_decoding import LayerDecodingError, decode_layers, sample
 from layer_decoding.lens import products
-from layer_decoding.lens.products import quick_head, with_quick_products
+from layer_decoding.lens.products import plain_products, quick_head, with_quick_products
 
 ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
 
@@ -135,6 +135,27 @@ def test_a_view_has_them_and_the_model_stays_as_it_was():
     with torch.inference_mode():
         assert (view(ids).logits - model(ids).logits).abs().max() < 1e-4
     assert {path: vars(module) for path, module in model.named_modules()} == before
+
+
+def test_the_numbers_that_others_are_compared_with_are_the_models_own(quickly):
+    model, ids = random_gpt2(), torch.arange(12)[:, None]
+    view = with_quick_products(model)
+    with torch.inference_mode(), plain_products():
+        assert torch.equal(view(ids).logits, model(ids).logits)
+    assert not quickly
+
+
+@pytest.mark.parametrize("context, outputs", [("shared", {97}), ("own", {97}), ("own", {96, 128})])
+def test_a_product_that_is_wrong_is_noticed(monkeypatch, context, outputs):
+    """In the head on the prompt, in the blocks by what the whole model says after one token."""
+
+    def product(rows, weight, bias):
+        wrong = len(weight) in outputs
+        return torch.nn.functional.linear(rows, weight, bias) * (2 if wrong else 1)
+
+    monkeypatch.setattr(products, "_product", product)
+    with pytest.raises(LayerDecodingError, match="so its numbers would be wrong"):
+        decode_layers(random_gpt2(), [1, 2], 3, context=context)
 
 
 def test_a_module_in_two_places_stays_one():

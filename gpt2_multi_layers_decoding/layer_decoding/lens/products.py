@@ -7,7 +7,9 @@ cores, and through its head in 0.4 to 0.6. Columns of equal weights are exactly 
 One row only reads the weight; by several threads it is read in 0.75 of the time if each has a part of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Modules = dict[str, torch.nn.Module]  # by their dotted paths in a model
+
+_plain = ContextVar("plain", default=False)  # whether twins multiply as the layers that they stand for
 
 _MOST = 16  # rows a thread: the usual product shares many well
 _PARTS = 4  # of a weight that one row goes through
@@ -68,13 +72,24 @@ def with_quick_products(model: "PreTrainedModel", distinct: int | None = None) -
     return with_modules(model, {path: quick[layer] for path, layer in layers.items()} | quick_head(model, distinct))
 
 
+@contextmanager
+def plain_products() -> Iterator[None]:
+    """While open, a view with quick products gives the model's own numbers, for others to be compared with."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
 def _quick(layer: Any, distinct: int | None, of_few_rows: bool = False) -> torch.nn.Module:
     """A twin of a linear layer that multiplies in another way, whatever its input or only if that is of few rows."""
     plain, twin = type(layer), shallow_copy(layer)
 
     def multiply(hidden: torch.Tensor) -> Any:
         rows, threads = hidden.flatten(0, -2), torch.get_num_threads()
-        if of_few_rows and not (1 if threads > 1 else 2) <= len(rows) <= _MOST * threads:
+        few = (1 if threads > 1 else 2) <= len(rows) <= _MOST * threads
+        if _plain.get() or (of_few_rows and not few):
             return plain.forward(twin, hidden)
         weight = twin.weight if plain is torch.nn.Linear else twin.weight.T  # GPT-2 has it the other way round
         outputs = _product(rows, weight, twin.bias)
