@@ -137,6 +137,22 @@ def test_a_view_has_them_and_the_model_stays_as_it_was():
     assert {path: vars(module) for path, module in model.named_modules()} == before
 
 
+@pytest.mark.parametrize("context", ["shared", "own"])
+def test_a_layer_with_a_forward_of_its_own_keeps_it(context):
+    """As those have who try out what a model does without a part of it."""
+    model, without = random_gpt2(), random_gpt2()
+    for block in without.transformer.h:
+        torch.nn.init.zeros_(block.mlp.c_proj.weight)
+        torch.nn.init.zeros_(block.mlp.c_proj.bias)
+    for block in model.transformer.h:
+        block.mlp.c_proj.forward = lambda hidden: torch.zeros(*hidden.shape[:-1], 32)
+    ours, expected = (decode_layers(each, [1, 2], 9, context=context, measures=False) for each in (model, without))
+    assert [row.ids for row in ours.rows] == [row.ids for row in expected.rows]
+    assert [row.ids for row in ours.rows] != [
+        row.ids for row in decode_layers(random_gpt2(), [1, 2], 9, context=context, measures=False).rows
+    ]
+
+
 def test_the_numbers_that_others_are_compared_with_are_the_models_own(quickly):
     model, ids = random_gpt2(), torch.arange(12)[:, None]
     view = with_quick_products(model)

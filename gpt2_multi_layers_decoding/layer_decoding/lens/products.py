@@ -55,7 +55,7 @@ def quick_head(model: "PreTrainedModel", distinct: int | None = None) -> Modules
     """
     head = model.get_output_embeddings()
     path = next((place for place, module in model.named_modules() if module is head), None)
-    return {path: _quick(head, distinct)} if path and type(head) is torch.nn.Linear else {}
+    return {path: _quick(head, distinct)} if path and _is_plain(head, torch.nn.Linear) else {}
 
 
 def with_quick_products(model: "PreTrainedModel", distinct: int | None = None) -> "PreTrainedModel":
@@ -67,9 +67,17 @@ def with_quick_products(model: "PreTrainedModel", distinct: int | None = None) -
     from transformers.pytorch_utils import Conv1D
 
     places = model.named_modules(remove_duplicate=False)
-    layers = {path: layer for path, layer in places if type(layer) in (torch.nn.Linear, Conv1D)}
+    layers = {path: layer for path, layer in places if _is_plain(layer, torch.nn.Linear, Conv1D)}
     quick = {layer: _quick(layer, distinct, of_few_rows=True) for layer in layers.values()}
     return with_modules(model, {path: quick[layer] for path, layer in layers.items()} | quick_head(model, distinct))
+
+
+def _is_plain(layer: Any, *types: type) -> bool:
+    """Whether a layer multiplies as its class does: one that was given a `forward` of its own keeps it.
+
+    Accelerate's wrapper, within which the twin's takes the place of the class's, does not count.
+    """
+    return type(layer) in types and ("forward" not in vars(layer) or "_hf_hook" in vars(layer))
 
 
 @contextmanager
