@@ -1,6 +1,7 @@
 """Fitting a lens: against NumPy's least squares, a model whose blocks are linear, and the divergence itself."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -104,8 +105,8 @@ def test_the_models_own_gradients_are_left_alone():
 
 def test_a_model_that_the_lens_would_misread_is_refused(monkeypatch):
     model = random_gpt2()
-    head = model.lm_head.forward
-    monkeypatch.setattr(model.lm_head, "forward", lambda hidden: head(hidden) + 1)
+    answers = model.forward
+    monkeypatch.setattr(model, "forward", lambda **options: SimpleNamespace(logits=answers(**options).logits * 1.1))
     with pytest.raises(LayerDecodingError, match="misses the logits"):
         fit_lens(model, some_documents(97, count=30))
 
