@@ -115,10 +115,12 @@ def test_a_head_has_it_for_any_number_of_rows(quickly):
     assert quickly == ROWS
 
 
-def test_a_model_in_16_bits_is_multiplied_as_it_was():
-    plain = torch.nn.Linear(24, 40).bfloat16()
-    hidden = torch.randn(8, 24).bfloat16()
-    assert torch.equal(with_quick_products(OneLayer(plain)).layer(hidden), plain(hidden))
+@pytest.mark.parametrize("place", [torch.bfloat16, torch.float16, torch.float64, "meta"])
+def test_a_model_in_16_bits_or_elsewhere_has_no_twins(place):
+    """On a GPU, as `meta` stands for one here, each would only cost a step's time."""
+    model = random_gpt2().to(place)
+    assert not any("forward" in vars(module) for module in with_quick_products(model).modules())
+    assert quick_head(model) == {}
 
 
 def test_a_view_has_them_and_the_model_stays_as_it_was():
@@ -233,15 +235,19 @@ def test_a_product_that_rounds_by_its_size_is_of_all_rows(monkeypatch):
     seen = []
 
     def product(rows, weight, bias):
+        """In which nine rows go as two do, and eight do not."""
         seen.append(len(rows))
-        return torch.nn.functional.linear(rows, weight, bias) * (1 + 1e-6 * len(rows))
+        one_by_one = torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
+        return one_by_one * (1 + 1e-6 * (len(rows) == 8))
 
     monkeypatch.setattr(products, "_product", product)
     quick = with_quick_products(model := OneLayer(torch.nn.Linear(24, 40)), 1).layer
-    for _ in range(3):
-        hidden = filled_up(1, 8)
-        assert torch.equal(quick(hidden), product(hidden, model.layer.weight, model.layer.bias))
-    assert seen == [2, 8, 8, 8, 8, 8, 8]  # the first pass both ways, the others of all; and ours, each time
+    for rows, multiplied in ((9, [2, 9]), (8, [2, 8]), (9, [2]), (8, [8]), (8, [8])):
+        hidden = filled_up(1, rows)
+        expected = product(hidden, model.layer.weight, model.layer.bias)
+        seen.clear()
+        assert torch.equal(quick(hidden), expected)
+        assert seen == multiplied
 
 
 def test_texts_of_layers_and_samples_are_multiplied_quickly(quickly):

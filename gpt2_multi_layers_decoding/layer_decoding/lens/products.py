@@ -51,7 +51,7 @@ def _in_parts(row: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 def quick_head(model: "PreTrainedModel", distinct: int | None = None) -> Modules:
     """The head that a view of a model may have in the place of its own: {its dotted path: a quicker twin}.
 
-    A head that is no plain linear layer stays: {}.
+    A head that is no plain linear layer, or not on a CPU, stays: {}.
     """
     head = model.get_output_embeddings()
     path = next((place for place, module in model.named_modules() if module is head), None)
@@ -59,7 +59,7 @@ def quick_head(model: "PreTrainedModel", distinct: int | None = None) -> Modules
 
 
 def with_quick_products(model: "PreTrainedModel", distinct: int | None = None) -> "PreTrainedModel":
-    """A view of a model whose head, and in passes of few rows every linear layer, is a quicker twin.
+    """A view of a model whose head, and in passes of few rows every linear layer, is a quicker twin on a CPU.
 
     `distinct`: how many of the first rows of a pass may differ. What comes after them, if it is the first row again, is
     left out of the products, provided that this gives the same numbers bit for bit.
@@ -73,11 +73,17 @@ def with_quick_products(model: "PreTrainedModel", distinct: int | None = None) -
 
 
 def _is_plain(layer: Any, *types: type) -> bool:
-    """Whether a layer multiplies as its class does: one that was given a `forward` of its own keeps it.
+    """Whether a layer is in float32 on a CPU and multiplies as its class does; another has no twin.
 
-    Accelerate's wrapper, within which the twin's takes the place of the class's, does not count.
+    One that was given a `forward` of its own keeps it. Accelerate's wrapper is no such thing, and fetches the weight
+    from wherever it is: the twin's `forward` goes within it.
     """
-    return type(layer) in types and ("forward" not in vars(layer) or "_hf_hook" in vars(layer))
+    if "_hf_hook" in vars(layer):
+        return type(layer) in types
+    if type(layer) not in types or "forward" in vars(layer):
+        return False
+    weight: torch.Tensor = layer.weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
 
 
 @contextmanager
@@ -95,12 +101,12 @@ def _quick(layer: Any, distinct: int | None, of_few_rows: bool = False) -> torch
     plain, twin = type(layer), shallow_copy(layer)
 
     def multiply(hidden: torch.Tensor) -> Any:
-        rows, threads = hidden.flatten(0, -2), torch.get_num_threads()
-        few = (1 if threads > 1 else 2) <= len(rows) <= _MOST * threads
+        rows, threads = hidden.shape[:-1].numel(), torch.get_num_threads()
+        few = (1 if threads > 1 else 2) <= rows <= _MOST * threads
         if _plain.get() or (of_few_rows and not few):
             return plain.forward(twin, hidden)
         weight = twin.weight if plain is torch.nn.Linear else twin.weight.T  # GPT-2 has it the other way round
-        outputs = _product(rows, weight, twin.bias)
+        outputs = _product(hidden.flatten(0, -2), weight, twin.bias)
         return outputs.view(*hidden.shape[:-1], outputs.shape[-1])
 
     set_forward(twin, multiply if distinct is None else _once_each(multiply, max(distinct, _ALIKE)))
@@ -111,22 +117,21 @@ def _quick(layer: Any, distinct: int | None, of_few_rows: bool = False) -> torch
 def _once_each(multiply: Callable[[torch.Tensor], torch.Tensor], distinct: int) -> Callable[[torch.Tensor], Any]:
     """A product that goes without the rows after the first `distinct`, where they are the first one again.
 
-    A row's numbers must not depend on how many there are. No library promises that, so the first time the product is
-    computed in both ways; if a bit differs, all rows are multiplied ever after.
+    A row's numbers must not depend on how many there are. No library promises that, so the first time that there are so
+    many the product is computed in both ways; if a bit differs, all of them are multiplied ever after.
     """
-    alike: bool | None = None  # unknown yet
+    alike: dict[int, bool] = {}  # by the number of rows
 
     def forward(hidden: torch.Tensor) -> torch.Tensor:
-        nonlocal alike
         rows = hidden.flatten(0, -2)
         rest = rows[distinct:]
-        if alike is False or not len(rest) or not torch.equal(rest, rows[:1].expand_as(rest)):
+        if not alike.get(len(rows), True) or not len(rest) or not torch.equal(rest, rows[:1].expand_as(rest)):
             return multiply(hidden)
         outputs = multiply(rows[:distinct])
         filled = torch.cat([outputs, outputs[:1].expand(len(rest), -1)]).view(*hidden.shape[:-1], -1)
-        if alike is None:
+        if len(rows) not in alike:
             everything = multiply(hidden)
-            alike = torch.equal(filled, everything)
+            alike[len(rows)] = torch.equal(filled, everything)
             return everything
         return filled
 
