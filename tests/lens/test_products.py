@@ -13,8 +13,9 @@ ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
 
 
 @pytest.fixture(autouse=True)
-def two_threads():
-    """How many rows are few is told by the threads."""
+def two_threads(monkeypatch):
+    """How many rows are few is told by the threads; what is large, here, is every weight."""
+    monkeypatch.setattr(products, "_SMALLEST", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -32,6 +33,17 @@ class OneLayer(torch.nn.Module):
 
     def get_output_embeddings(self):
         return None
+
+
+class OneHead(torch.nn.Module):
+    """What a model is to `quick_head`: one head."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def get_output_embeddings(self):
+        return self.head
 
 
 LAYERS = {
@@ -68,9 +80,9 @@ def quickly(monkeypatch):
     """How many rows each quick product has had, in turn."""
     seen, product = [], products._product
 
-    def counted(rows, weight, bias):
+    def counted(rows, weight, bias, **options):
         seen.append(len(rows))
-        return product(rows, weight, bias)
+        return product(rows, weight, bias, **options)
 
     monkeypatch.setattr(products, "_product", counted)
     return seen
@@ -123,6 +135,37 @@ def test_a_model_in_16_bits_or_elsewhere_has_no_twins(place):
     assert quick_head(model) == {}
 
 
+def test_a_small_weight_is_multiplied_as_ever_but_for_the_head(monkeypatch):
+    """It lies in a cache, where oneDNN's preparations take longer than the product."""
+    monkeypatch.undo()
+    view = with_quick_products(random_gpt2())
+    assert [path for path, module in view.named_modules() if "forward" in vars(module)] == ["lm_head"]
+    assert "forward" in vars(with_quick_products(OneLayer(torch.nn.Linear(512, 1024))).layer)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 32, 33])
+def test_tokens_of_equal_weights_are_exactly_equal(rows):
+    """So that of two such tokens the first is the likeliest, wherever they stand."""
+    head = torch.nn.Linear(173, 1009, bias=False)
+    head.weight.data[:] = head.weight.data[:1].clone()
+    with torch.inference_mode():
+        logits = quick_head(OneHead(head))["head"](torch.randn(rows, 173))
+    assert torch.equal(logits, logits[:, :1].expand_as(logits))
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_row_has_the_same_numbers_among_any(layer):
+    """From two rows on, as samples need it, by the one kernel that there is for them."""
+    plain, width = LAYERS[layer](), 23 if "odd" in layer else 24
+    OneLayer(plain)
+    weight = plain.weight if isinstance(plain, torch.nn.Linear) else plain.weight.T
+    hidden = torch.randn(32, width)
+    with torch.inference_mode():
+        every = products._product(hidden, weight, plain.bias, alike=True)
+        for rows in range(2, 33):
+            assert torch.equal(products._product(hidden[:rows], weight, plain.bias, alike=True), every[:rows])
+
+
 def test_a_view_has_them_and_the_model_stays_as_it_was():
     model = random_gpt2()
     ids = torch.arange(12)[:, None]
@@ -167,7 +210,7 @@ def test_the_numbers_that_others_are_compared_with_are_the_models_own(quickly):
 def test_a_product_that_is_wrong_is_noticed(monkeypatch, context, outputs):
     """In the head on the prompt, in the blocks by what the whole model says after one token."""
 
-    def product(rows, weight, bias):
+    def product(rows, weight, bias, **_):
         wrong = len(weight) in outputs
         return torch.nn.functional.linear(rows, weight, bias) * (2 if wrong else 1)
 
@@ -209,7 +252,7 @@ def test_what_fills_a_pass_up_is_not_multiplied(monkeypatch, texts, fewer):
     """Except the first time, when both ways are compared."""
     seen = []
 
-    def product(rows, weight, bias):
+    def product(rows, weight, bias, **_):
         """In which the number of rows makes no difference, by any library."""
         seen.append(len(rows))
         return torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
@@ -234,7 +277,7 @@ def test_a_product_that_rounds_by_its_size_is_of_all_rows(monkeypatch):
     """By a library in which a row's last bit depends on how many rows there are."""
     seen = []
 
-    def product(rows, weight, bias):
+    def product(rows, weight, bias, **_):
         """In which nine rows go as two do, and eight do not."""
         seen.append(len(rows))
         one_by_one = torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
