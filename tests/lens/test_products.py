@@ -1,5 +1,7 @@
 """Quicker products against the plain ones: of every size, on both kinds of layer, only where they are quicker."""
 
+from functools import partial
+
 import pytest
 import torch
 from transformers.pytorch_utils import Conv1D
@@ -9,6 +11,7 @@ from layer_decoding import LayerDecodingError, decode_layers, sample
 from layer_decoding.lens import products
 from layer_decoding.lens.products import plain_products, quick_head, with_quick_products
 
+onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
 
 
@@ -144,6 +147,7 @@ def test_a_small_weight_is_multiplied_as_ever_but_for_the_head(monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 32, 33])
+@onednn
 def test_tokens_of_equal_weights_are_exactly_equal(rows):
     """So that of two such tokens the first is the likeliest, wherever they stand."""
     head = torch.nn.Linear(173, 1009, bias=False)
@@ -153,17 +157,45 @@ def test_tokens_of_equal_weights_are_exactly_equal(rows):
     assert torch.equal(logits, logits[:, :1].expand_as(logits))
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_a_row_has_the_same_numbers_among_any(layer):
-    """From two rows on, as samples need it, by the one kernel that there is for them."""
-    plain, width = LAYERS[layer](), 23 if "odd" in layer else 24
-    OneLayer(plain)
-    weight = plain.weight if isinstance(plain, torch.nn.Linear) else plain.weight.T
-    hidden = torch.randn(32, width)
+@pytest.mark.parametrize(
+    "layer, distinct, ways",
+    [
+        ("linear", None, dict.fromkeys([2, 3, 4, 8, 32], "_as_weight")),
+        ("linear", 1, {8: "_as_weight"}),
+        ("as in GPT-2", None, dict.fromkeys([1, 2, 3], "_in_parts")),
+        ("as in GPT-2", 1, {}),  # two rows have other bits in parts than eight have
+        ("as in GPT-2, of odd sizes", None, {}),
+    ],
+)
+@onednn
+def test_the_way_that_is_quickest(monkeypatch, layer, distinct, ways):
+    found, usual = {}, {way: getattr(products, way) for way in ("_as_weight", "_in_parts")}
+
+    def noted(way, *arguments):
+        found[rows] = way
+        return usual[way](*arguments)
+
+    for way in usual:
+        monkeypatch.setattr(products, way, partial(noted, way))
+    quick = with_quick_products(OneLayer(LAYERS[layer]()), distinct).layer
     with torch.inference_mode():
-        every = products._product(hidden, weight, plain.bias, alike=True)
-        for rows in range(2, 33):
-            assert torch.equal(products._product(hidden[:rows], weight, plain.bias, alike=True), every[:rows])
+        for rows in (1, 2, 3, 4, 8, 32, 33) if distinct is None else (8,):
+            quick(torch.randn(1, 23 if "odd" in layer else 24).expand(rows, -1).clone())
+    assert found == ways
+
+
+@pytest.mark.parametrize("rows, columns", [(2, 8), (8, 8), (9, 16), (12, 16)])
+def test_rows_handed_over_as_the_weight_are_filled_up_for_the_kernel(rows, columns):
+    seen = []
+
+    def product(weight, filled, *_):
+        seen.append(len(filled))
+        return torch.nn.functional.linear(weight, filled)
+
+    hidden, weight, bias = torch.randn(rows, 24), torch.randn(40, 24), torch.randn(40)
+    ours = products._as_weight(product, hidden, weight, bias)
+    assert torch.allclose(ours, torch.nn.functional.linear(hidden, weight, bias), atol=1e-5)
+    assert seen == [columns]
 
 
 def test_a_view_has_them_and_the_model_stays_as_it_was():
