@@ -67,8 +67,7 @@ class Batch:
     def advance(self, ids: list[int]) -> None:
         """Append ids [B] to the texts."""
         rest = iter(ids)
-        logits = [each.advance(list(islice(rest, each.rows))) for each in self.passes]
-        self.logits = torch.cat(logits)[: len(ids)]
+        self.logits = torch.cat([each.advance(list(islice(rest, each.rows))) for each in self.passes])
 
 
 class _Pass:
@@ -82,12 +81,12 @@ class _Pass:
             repeat_rows(self.cache, rows)
 
     def advance(self, ids: list[int]) -> torch.Tensor:
-        """Append ids to the texts, and to what fills the pass up what the first one gets: [rows, V]."""
+        """Append ids [B] to the texts, and to what fills the pass up what the first one gets: logits [B, V]."""
         filled = ids + ids[:1] * (self.rows - len(ids))
         column = torch.tensor(filled, device=self.texts.device)[:, None]
         if self.cache is None:  # nothing to read on from
             self.texts = column = torch.cat([self.texts, column], 1)
-        return _next_logits(self.model, column, self.cache)
+        return _next_logits(self.model, column, self.cache)[: len(ids)]
 
 
 def _next_logits(model: Any, ids: torch.Tensor, cache: "DynamicCache | None") -> torch.Tensor:
