@@ -47,7 +47,7 @@ def test_one_is_its_script_from_the_first_import_to_the_end(monkeypatch):
     monkeypatch.setattr(commands, "begin", lambda: done.append("begin"))
     monkeypatch.setattr(commands, "import_module", lambda name: done.append(name) or import_module(name))
     monkeypatch.setattr(commands, "leave", done.append)
-    monkeypatch.setattr("sys.argv", ["multi-layer-text", "--no-such-option"])
+    monkeypatch.setattr("sys.argv", ["multi-layer-text", "--width=none"])
     commands.multi_layer_text()
     assert done == ["begin", "multi_layer_text_demo", 2]
 

@@ -35,6 +35,15 @@ def run_script(script: str) -> NoReturn:
     leave(import_module(script).main())
 
 
+def script_with(option: str) -> str | None:
+    """The first script that understands an option, as a reader starts it here."""
+    for script in SCRIPTS.values():
+        parser = import_module(script).build_parser()
+        if any(option in action.option_strings for action in parser.options):
+            return as_called(f"python {script}.py")
+    return None
+
+
 def as_called(text: str) -> str:
     """Text in which each `python SCRIPT.py` is what starts that script here: a command, a module, a path."""
     return _TYPED.sub(_as_called, text)

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
-from layer_decoding.cli.commands import as_called
+from layer_decoding.cli.commands import as_called, script_with
 from layer_decoding.cli.input import DEFAULT_PROMPT
 from layer_decoding.errors import LayerDecodingError, UsageError
 from layer_decoding.files.saving import check_suffix
@@ -55,8 +55,11 @@ class Parser(argparse.ArgumentParser):
             return ""
         if not unknown.startswith("-"):
             return "put quotes around a prompt of several words, or "
+        option = unknown.split()[0].partition("=")[0]
+        if script := script_with(option):
+            return f"{script} takes it, or "
         names = [name for action in self.options for name in action.option_strings]
-        near = get_close_matches(unknown.split()[0].partition("=")[0], names, 1)
+        near = get_close_matches(option, names, 1)
         return f"did you mean {near[0]}? Else " if near else ""
 
     def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
