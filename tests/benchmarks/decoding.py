@@ -28,7 +28,7 @@ from timing import (
     run_in_turn,
 )
 
-CEILINGS = {"shared, tokens only": 1.05, "shared, every measure, 5 candidates": 1.12, "own context": 1.8}
+CEILINGS = {"shared, tokens only": 1.05, "shared, every measure, 5 candidates": 1.12, "own context": 1.5}
 
 
 def truncated_decodes(model, prompt, use_cache):

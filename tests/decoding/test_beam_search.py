@@ -12,7 +12,7 @@ from conftest import random_gpt2, with_end
 from layer_decoding import beam_search, truncate
 from layer_decoding.decoding.text.along import read_layers
 from layer_decoding.errors import UsageError
-from layer_decoding.lens import products
+from layer_decoding.lens import quick
 from reference import library_search
 from reference import text_logprobs as plain_logprobs
 
@@ -134,14 +134,14 @@ def test_no_token_of_the_prompt_is_read_again_for_the_scores(tiny, monkeypatch):
     assert reads == [40, 1, 1, 1, 40, 1, 1, 1, 1 + len(nodes)]
 
 
-def test_every_beam_goes_through_the_quick_products(monkeypatch):
-    rows_seen, product = set(), products._product
+def test_every_beam_goes_through_quick_products(monkeypatch):
+    rows_seen, product = set(), quick.product
 
     def counted(rows, *args, **options):
         rows_seen.add(len(rows))
         return product(rows, *args, **options)
 
-    monkeypatch.setattr(products, "_product", counted)
+    monkeypatch.setattr(quick, "product", counted)
     beam_search(random_gpt2(), PROMPT, 3, num_beams=7)
     assert {1, 7} <= rows_seen  # greedy's, and the search's
 

@@ -16,7 +16,7 @@ from layer_decoding.errors import Interrupted, UsageError, is_out_of_memory
 from layer_decoding.layers import PLAIN_LENS
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, refusing
 from layer_decoding.lens.fitted.linear import FittedLens
-from layer_decoding.lens.products import with_quick_products
+from layer_decoding.lens.quick import with_quick_twins
 from layer_decoding.lens.truncation import truncate
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids, neutral_generation
@@ -190,7 +190,7 @@ class _Searcher:
     ) -> list[Ids]:
         """Generated ids of the texts found, best first, as the library returns them."""
         record = record or SearchRecord(len(self.prompt), settings, end_ids(model), on_step=self._count)
-        texts, self.cache = generate_texts(with_quick_products(model), self.prompt, settings, record)
+        texts, self.cache = generate_texts(with_quick_twins(model), self.prompt, settings, record)
         self.before += settings.max_new_tokens
         return texts
 

@@ -24,7 +24,7 @@ from layer_decoding.lens.cache import (
 from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.layer_batch import leaving_rows
 from layer_decoding.lens.lens import NOT_BY_LAYER, Lens, check_lens, check_near
-from layer_decoding.lens.products import plain_products
+from layer_decoding.lens.quick import plain_twins
 from layer_decoding.models.devices import device_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class OwnTexts:
 
         What blocks are given is cut by its shape. Were that wrong for some architecture, its numbers would be too.
         """
-        with block_outputs(self.lens.blocks) as outputs, plain_products():
+        with block_outputs(self.lens.blocks) as outputs, plain_twins():
             read_on(self.lens.blocks.base, ids[-1:, None], self.cache_of_last)
         theirs = self.lens.logits(outputs[self.lens.layer_count], [self.lens.layer_count])
         del self.cache_of_last
@@ -113,7 +113,7 @@ def prefill(
     assert cache is not None  # there are blocks, or the lens would not have found them
     input_ids = torch.tensor([prompt], device=device_of(lens.model))
     with refusing(lens.model, NOT_BY_LAYER):
-        with plain_products():
+        with plain_twins():
             answer = read_on(lens.model, input_ids, cache, logits_to_keep=1)
         check_lens(lens, outputs[lens.layer_count], answer.logits[:, -1])
     return cache, dict(outputs)

@@ -24,7 +24,7 @@ from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.inside.added import layer_outputs
 from layer_decoding.lens.lens import Lens, find_lens
 from layer_decoding.lens.measures import measure, top_tokens
-from layer_decoding.lens.products import with_quick_products
+from layer_decoding.lens.quick import with_quick_twins
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, check_switches, context_length, select_layers
@@ -74,7 +74,7 @@ class Explorer:
         check_copyable(model)
         self.model, self.prompt = model, list(prompt_ids)
         self.lenses: dict[str, Lens] = {name: find_lens(model, fitted) for name, fitted in lenses.items()}
-        self.lens = find_lens(with_quick_products(model))  # whose blocks are listened to
+        self.lens = find_lens(with_quick_twins(model))  # whose blocks are listened to
         self.shown = select_layers(layers, self.lens.layer_count)
         self.decoded = sorted({*self.shown, *range(1, self.lens.layer_count + 1)})
         self.candidates = candidates

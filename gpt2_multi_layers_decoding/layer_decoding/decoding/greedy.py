@@ -18,7 +18,7 @@ from layer_decoding.layers import Layer
 from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.lens import find_lens
 from layer_decoding.lens.measures import measure
-from layer_decoding.lens.products import with_quick_products
+from layer_decoding.lens.quick import with_quick_twins
 from layer_decoding.models.generation import end_ids
 from layer_decoding.models.sizes import check_ids, check_lengths, select_cuts, select_layers
 from layer_decoding.results.greedy import Context, LayerDecoding
@@ -63,7 +63,7 @@ def decode_layers(
             steps miss its states, or some are not finite.
         Interrupted: Ctrl-C; carries the steps that were finished.
     """
-    found = find_lens(with_quick_products(model), lens)
+    found = find_lens(with_quick_twins(model), lens)
     prompt = list(prompt_ids)
     check_lengths(model, prompt, max_new_tokens)
     if context not in get_args(Context):

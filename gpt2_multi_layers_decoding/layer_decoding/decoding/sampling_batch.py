@@ -5,7 +5,7 @@ where thousands of tokens are no longer than that, one step in hundreds would tu
 What makes a row's numbers depend on its neighbours is the kernel that a product's size selects, and what that does at
 the edge. So on a CPU every pass takes ROWS texts, filled up where there are fewer, and attention is the plain product:
 a text stands in the same place of a product of the same size whatever the number of texts. That is exact, bit for bit;
-a product of fewer rows takes its place only where it has been seen to give the same bits (`lens/products.py`). On a
+a product of fewer rows takes its place only where it has been seen to give the same bits (`lens/quick.py`). On a
 GPU, where passes cost the same whatever they take, all texts go together and are as near as its library allows.
 """
 
@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from layer_decoding.errors import LayerDecodingError
 from layer_decoding.lens.cache import NOT_READ_ON, check_copyable, new_cache, read_on, refusing, repeat_rows
-from layer_decoding.lens.products import with_quick_products
+from layer_decoding.lens.quick import with_quick_twins
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import cache_bytes, free_bytes
 
@@ -37,7 +37,7 @@ class Reading:
 
     def __init__(self, model: "PreTrainedModel", prompt: list[int]) -> None:
         check_copyable(model)
-        self.plain, self.model = model, with_quick_products(model)
+        self.plain, self.model = model, with_quick_twins(model)
         self.filled: dict[int, PreTrainedModel] = {}  # by the number of texts in a pass that is filled up
         self.texts = torch.tensor([prompt], device=device_of(model))
         self.cache = new_cache(model)
@@ -49,7 +49,7 @@ class Reading:
         if texts == rows:
             return self.model
         if texts not in self.filled:
-            self.filled[texts] = with_quick_products(self.plain, distinct=texts)
+            self.filled[texts] = with_quick_twins(self.plain, distinct=texts)
         return self.filled[texts]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from layer_decoding.lens.cache import new_cache, read_on, takes_positions
 from layer_decoding.lens.finite import check_finite
-from layer_decoding.lens.products import quick_head
+from layer_decoding.lens.quick import quick_head
 from layer_decoding.lens.sharing import with_modules
 from layer_decoding.models.devices import device_of
 from layer_decoding.models.sizes import text_config

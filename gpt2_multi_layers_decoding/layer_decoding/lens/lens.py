@@ -23,7 +23,7 @@ from layer_decoding.lens.cache import refusing
 from layer_decoding.lens.finite import check_finite
 from layer_decoding.lens.fitted.linear import FittedLens
 from layer_decoding.lens.inside.parts import Part, find_parts
-from layer_decoding.lens.products import quick_head
+from layer_decoding.lens.quick import quick_head
 from layer_decoding.lens.sharing import set_forward, shallow_copy, with_modules
 from layer_decoding.models.devices import device_of
 

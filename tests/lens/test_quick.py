@@ -1,15 +1,17 @@
-"""Quicker products against the plain ones: of every size, on both kinds of layer, only where they are quicker."""
+"""Quick twins against the layers that they stand for: of every size, of both kinds, only where they are quicker."""
 
 from functools import partial
 
 import pytest
 import torch
+from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from conftest import random_gpt2
 from layer_decoding import LayerDecodingError, decode_layers, sample
 from layer_decoding.lens import products
-from layer_decoding.lens.products import plain_products, quick_head, with_quick_products
+from layer_decoding.lens.products import product
+from layer_decoding.lens.quick import plain_twins, quick_head, with_quick_twins
 
 onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
@@ -18,7 +20,7 @@ ROWS = [0, 1, 2, 3, 5, 8, 12, 16, 17, 32, 33]
 @pytest.fixture(autouse=True)
 def two_threads(monkeypatch):
     """How many rows are few is told by the threads; what is large, here, is every weight."""
-    monkeypatch.setattr(products, "_SMALLEST", 0)
+    monkeypatch.setattr("layer_decoding.lens.quick._SMALLEST", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -26,7 +28,7 @@ def two_threads(monkeypatch):
 
 
 class OneLayer(torch.nn.Module):
-    """What a model is to `with_quick_products`: one linear layer, and no head."""
+    """What a model is to `with_quick_twins`: one linear layer, and no head."""
 
     def __init__(self, layer):
         super().__init__()
@@ -49,6 +51,11 @@ class OneHead(torch.nn.Module):
         return self.head
 
 
+def twins_in(view):
+    """The dotted paths of a view's twins, but for the activations'."""
+    return {path for path, module in view.named_modules() if "forward" in vars(module) and not path.endswith(".act")}
+
+
 LAYERS = {
     "linear": lambda: torch.nn.Linear(24, 40),
     "without a bias": lambda: torch.nn.Linear(24, 40, bias=False),
@@ -62,7 +69,7 @@ LAYERS = {
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_quick_product_is_the_plain_one(layer, rows):
     plain = LAYERS[layer]()
-    quick = with_quick_products(OneLayer(plain)).layer
+    quick = with_quick_twins(OneLayer(plain)).layer
     width = 23 if "odd" in layer else 24
     for hidden in (torch.randn(rows, width), torch.randn(rows, 1, width), torch.randn(rows, width).double().float()):
         with torch.inference_mode():
@@ -74,20 +81,20 @@ def test_a_quick_product_is_the_plain_one(layer, rows):
 def test_a_row_that_lies_scattered():
     plain, hidden = Conv1D(40, 24), torch.randn(24, 3).T[:1]
     with torch.inference_mode():
-        quick = with_quick_products(OneLayer(plain)).layer
+        quick = with_quick_twins(OneLayer(plain)).layer
         assert torch.allclose(quick(hidden), plain(hidden), atol=1e-5)
 
 
 @pytest.fixture
 def quickly(monkeypatch):
     """How many rows each quick product has had, in turn."""
-    seen, product = [], products._product
+    seen = []
 
     def counted(rows, weight, bias, **options):
         seen.append(len(rows))
         return product(rows, weight, bias, **options)
 
-    monkeypatch.setattr(products, "_product", counted)
+    monkeypatch.setattr("layer_decoding.lens.quick.product", counted)
     return seen
 
 
@@ -95,7 +102,7 @@ def quickly(monkeypatch):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_few_rows_are_multiplied_quickly_and_others_as_ever(quickly, layer, threads, most):
     torch.set_num_threads(threads)
-    quick = with_quick_products(OneLayer(LAYERS[layer]())).layer
+    quick = with_quick_twins(OneLayer(LAYERS[layer]())).layer
     for rows in ROWS:
         quick(torch.randn(rows, 23 if "odd" in layer else 24))
     assert quickly == [rows for rows in ROWS if (2 if threads == 1 else 1) <= rows <= most]
@@ -105,11 +112,11 @@ def test_gradients_go_through():
     """What oneDNN is called by here has none, so whoever asks for them gets the plain product."""
     plain = torch.nn.Linear(24, 40)
     hidden = torch.randn(8, 24, requires_grad=True)
-    with_quick_products(OneLayer(plain)).layer(hidden).sum().backward()
+    with_quick_twins(OneLayer(plain)).layer(hidden).sum().backward()
     assert torch.allclose(hidden.grad, plain.weight.sum(0).expand(8, -1), atol=1e-5)
     assert torch.allclose(plain.weight.grad, hidden.sum(0).expand(40, -1), atol=1e-5)
     plain.weight.grad = None
-    with_quick_products(OneLayer(plain)).layer(hidden.detach()).sum().backward()  # the weight's only
+    with_quick_twins(OneLayer(plain)).layer(hidden.detach()).sum().backward()  # the weight's only
     assert plain.weight.grad is not None
 
 
@@ -120,7 +127,7 @@ def test_without_onednn_it_is_the_plain_product(monkeypatch, there):
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", pytest.fail if there else None)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: not there)
     with torch.inference_mode():
-        assert torch.equal(with_quick_products(OneLayer(plain)).layer(hidden), plain(hidden))
+        assert torch.equal(with_quick_twins(OneLayer(plain)).layer(hidden), plain(hidden))
 
 
 def test_a_head_has_it_for_any_number_of_rows(quickly):
@@ -134,16 +141,17 @@ def test_a_head_has_it_for_any_number_of_rows(quickly):
 def test_a_model_in_16_bits_or_elsewhere_has_no_twins(place):
     """On a GPU, as `meta` stands for one here, each would only cost a step's time."""
     model = random_gpt2().to(place)
-    assert not any("forward" in vars(module) for module in with_quick_products(model).modules())
+    quick = [module for module in with_quick_twins(model).modules() if "forward" in vars(module)]
+    assert all(type(module) is NewGELUActivation for module in quick)  # which looks each time at what it is given
     assert quick_head(model) == {}
 
 
 def test_a_small_weight_is_multiplied_as_ever_but_for_the_head(monkeypatch):
     """It lies in a cache, where oneDNN's preparations take longer than the product."""
     monkeypatch.undo()
-    view = with_quick_products(random_gpt2())
-    assert [path for path, module in view.named_modules() if "forward" in vars(module)] == ["lm_head"]
-    assert "forward" in vars(with_quick_products(OneLayer(torch.nn.Linear(512, 1024))).layer)
+    view = with_quick_twins(random_gpt2())
+    assert twins_in(view) == {"lm_head"}
+    assert "forward" in vars(with_quick_twins(OneLayer(torch.nn.Linear(512, 1024))).layer)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 9, 12, 32, 33])
@@ -177,7 +185,7 @@ def test_the_way_that_is_quickest(monkeypatch, layer, distinct, ways):
 
     for way in usual:
         monkeypatch.setattr(products, way, partial(noted, way))
-    quick = with_quick_products(OneLayer(LAYERS[layer]()), distinct).layer
+    quick = with_quick_twins(OneLayer(LAYERS[layer]()), distinct).layer
     with torch.inference_mode():
         for rows in (1, 2, 3, 4, 8, 32, 33) if distinct is None else (8,):
             quick(torch.randn(1, 23 if "odd" in layer else 24).expand(rows, -1).clone())
@@ -202,8 +210,8 @@ def test_a_view_has_them_and_the_model_stays_as_it_was():
     model = random_gpt2()
     ids = torch.arange(12)[:, None]
     before = {path: vars(module).copy() for path, module in model.named_modules()}
-    view = with_quick_products(model)
-    assert {path for path, module in view.named_modules() if "forward" in vars(module)} == {"lm_head"} | {
+    view = with_quick_twins(model)
+    assert twins_in(view) == {"lm_head"} | {
         f"transformer.h.{block}.{path}"
         for block in range(4)
         for path in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
@@ -232,8 +240,8 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it(context):
 
 def test_the_numbers_that_others_are_compared_with_are_the_models_own(quickly):
     model, ids = random_gpt2(), torch.arange(12)[:, None]
-    view = with_quick_products(model)
-    with torch.inference_mode(), plain_products():
+    view = with_quick_twins(model)
+    with torch.inference_mode(), plain_twins():
         assert torch.equal(view(ids).logits, model(ids).logits)
     assert not quickly
 
@@ -246,7 +254,7 @@ def test_a_product_that_is_wrong_is_noticed(monkeypatch, context, outputs):
         wrong = len(weight) in outputs
         return torch.nn.functional.linear(rows, weight, bias) * (2 if wrong else 1)
 
-    monkeypatch.setattr(products, "_product", product)
+    monkeypatch.setattr("layer_decoding.lens.quick.product", product)
     with pytest.raises(LayerDecodingError, match="so its numbers would be wrong"):
         decode_layers(random_gpt2(), [1, 2], 3, context=context)
 
@@ -254,7 +262,7 @@ def test_a_product_that_is_wrong_is_noticed(monkeypatch, context, outputs):
 def test_a_module_in_two_places_stays_one():
     model = random_gpt2()
     model.transformer.h[2] = model.transformer.h[1]
-    view = with_quick_products(model)
+    view = with_quick_twins(model)
     assert view.transformer.h[2] is view.transformer.h[1] is not model.transformer.h[1]
     assert view.transformer.h[2].mlp.c_fc is not model.transformer.h[2].mlp.c_fc
 
@@ -272,7 +280,7 @@ def filled_up(texts, rows, width=24):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_pass_that_is_filled_up_has_the_bits_of_a_full_one(layer, texts):
     model, width = OneLayer(LAYERS[layer]()), 23 if "odd" in layer else 24
-    every, quick = with_quick_products(model).layer, with_quick_products(model, texts).layer
+    every, quick = with_quick_twins(model).layer, with_quick_twins(model, texts).layer
     with torch.inference_mode():
         for _ in range(3):
             hidden = filled_up(texts, 8, width)[:, None]
@@ -289,8 +297,8 @@ def test_what_fills_a_pass_up_is_not_multiplied(monkeypatch, texts, fewer):
         seen.append(len(rows))
         return torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
 
-    monkeypatch.setattr(products, "_product", product)
-    quick = with_quick_products(OneLayer(torch.nn.Linear(24, 40)), texts).layer
+    monkeypatch.setattr("layer_decoding.lens.quick.product", product)
+    quick = with_quick_twins(OneLayer(torch.nn.Linear(24, 40)), texts).layer
     for _ in range(3):
         quick(filled_up(texts, 8))
     assert seen == ([8, 8, 8] if fewer == 8 else [fewer, 8, fewer, fewer])
@@ -300,7 +308,7 @@ def test_what_fills_a_pass_up_is_not_multiplied(monkeypatch, texts, fewer):
 def test_rows_that_are_not_the_first_again_are_multiplied(quickly, rest):
     model = OneLayer(torch.nn.Linear(24, 40))
     hidden = torch.cat([torch.randn(3, 24), rest])
-    ours, theirs = with_quick_products(model, 3).layer(hidden), with_quick_products(model).layer(hidden)
+    ours, theirs = with_quick_twins(model, 3).layer(hidden), with_quick_twins(model).layer(hidden)
     assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
     assert quickly == [8, 8]
 
@@ -315,8 +323,8 @@ def test_a_product_that_rounds_by_its_size_is_of_all_rows(monkeypatch):
         one_by_one = torch.cat([torch.nn.functional.linear(row, weight, bias) for row in rows.split(1)])
         return one_by_one * (1 + 1e-6 * (len(rows) == 8))
 
-    monkeypatch.setattr(products, "_product", product)
-    quick = with_quick_products(model := OneLayer(torch.nn.Linear(24, 40)), 1).layer
+    monkeypatch.setattr("layer_decoding.lens.quick.product", product)
+    quick = with_quick_twins(model := OneLayer(torch.nn.Linear(24, 40)), 1).layer
     for rows, multiplied in ((9, [2, 9]), (8, [2, 8]), (9, [2]), (8, [8]), (8, [8])):
         hidden = filled_up(1, rows)
         expected = product(hidden, model.layer.weight, model.layer.bias)
