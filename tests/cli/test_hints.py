@@ -17,6 +17,8 @@ from layer_decoding.models.prompts import prompt_advice, shortened
         (["--max-new-token=3"], "did you mean --max-new-tokens?"),
         (["--top-p=0.5"], "multi_layer_sampling_decoding_demo.py takes it"),
         (["--num-beams", "3"], "multi_layer_beam_search_decoding_demo.py takes it"),
+        (["--", "hello", "--json"], "put quotes around a prompt of several words"),
+        (["hello", ""], "put quotes around a prompt of several words"),
         (["hello", "world"], "put quotes around a prompt of several words"),
     ],
 )

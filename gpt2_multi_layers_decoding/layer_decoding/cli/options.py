@@ -53,12 +53,12 @@ class Parser(argparse.ArgumentParser):
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown == message:
             return ""
-        if not unknown.startswith("-"):
+        option = re.split("[ =]", unknown, maxsplit=1)[0]
+        names = [name for action in self.options for name in action.option_strings]
+        if not option.startswith("-") or option in names:  # after --, where options are words
             return "put quotes around a prompt of several words, or "
-        option = unknown.split()[0].partition("=")[0]
         if script := script_with(option):
             return f"{script} takes it, or "
-        names = [name for action in self.options for name in action.option_strings]
         near = get_close_matches(option, names, 1)
         return f"did you mean {near[0]}? Else " if near else ""
 
